@@ -1,0 +1,69 @@
+import Cryptography
+import Messages
+import NIOCore
+import Transport
+
+/// The keys of a cluster's members as this process uses them, and whom it lets in where. On one event loop.
+final class ClusterKeys {
+    let local: LocalIdentity
+    private let cluster: ClusterFile
+    private let cache: PairwiseKeyCache
+
+    init(cluster: ClusterFile, identity: Identity, key: SigningKey) {
+        self.cluster = cluster
+        local = LocalIdentity(cluster: cluster.clusterID, identity: identity, key: key)
+        cache = PairwiseKeyCache(local: local)
+    }
+
+    /// The keys of a member; nil when there is no such member, or its key is not valid.
+    func keys(of identity: Identity) -> KnownIdentity? {
+        cluster.publicKey(of: identity).flatMap { cache.keys(of: identity, publicKey: $0) }
+    }
+
+    /// Whether an identity may connect to an endpoint of this process: a peer to its own, everybody else to that for clients.
+    func admission(of identity: Identity, at purpose: EndpointPurpose) -> Admission {
+        guard let keys = keys(of: identity) else { return .unknown }
+        switch (purpose, identity.role) {
+        case (.clients, .client), (.clients, .administrator): return .admitted(keys)
+        case (.peer(let number), .replica) where UInt32(number) == identity.number: return .admitted(keys)
+        default: return .notAllowed
+        }
+    }
+
+    /// A dialer to a replica's endpoint.
+    ///
+    /// - Returns: nil when the replica's key is not valid.
+    func dialer(
+        to replica: ReplicaID,
+        at endpoint: ClusterFile.Endpoint,
+        purpose: EndpointPurpose,
+        eventLoop: any EventLoop,
+        delegate: any TransportDelegate
+    ) -> Dialer? {
+        guard let keys = keys(of: .replica(replica.rawValue)) else { return nil }
+        let configuration = Dialer.Configuration(
+            host: endpoint.host,
+            port: endpoint.port,
+            peer: .replica(replica.rawValue),
+            keys: keys,
+            purpose: purpose
+        )
+        return Dialer(configuration, local: local, eventLoop: eventLoop, delegate: delegate)
+    }
+
+    /// A listener of this process.
+    func listener(
+        at endpoint: ClusterFile.Endpoint,
+        purpose: EndpointPurpose,
+        eventLoop: any EventLoop,
+        delegate: any TransportDelegate
+    ) -> Listener {
+        Listener(
+            Listener.Configuration(host: endpoint.host, port: endpoint.port, purpose: purpose),
+            local: local,
+            eventLoop: eventLoop,
+            delegate: delegate,
+            admission: { [self] identity in admission(of: identity, at: purpose) }
+        )
+    }
+}

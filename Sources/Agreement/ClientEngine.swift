@@ -1,0 +1,294 @@
+import Cryptography
+import Invariants
+import Messages
+
+/// A client of the cluster as a pure state machine: sessions, the window of outstanding requests, bundles, retransmission, and the
+/// f + 1 matching replies that make a result (PBFT section 4.1).
+///
+/// Operations go in with ``submit(_:ticket:)``, requests come out at ``flush(now:into:)``, once a turn, so that what was submitted
+/// together travels together.
+public struct ClientEngine: ~Copyable {
+    /// What a client is told at its start.
+    public struct Configuration: Sendable {
+        /// How many replicas there are.
+        public let size: ClusterSize
+        /// Which client this is.
+        public let client: ClientID
+        /// How many requests may be outstanding, 1 to 64; the replicas' own window bounds it too.
+        public let window: Int
+        /// How many operations one request may carry, 1 to ``MessageLimits/operationsPerRequest``.
+        public let bundle: Int
+        /// How long to wait for replies before a request goes to all replicas; doubles with each try, 32 times at the most.
+        public let retransmissionNanoseconds: UInt64
+
+        /// Collects what a client is told at its start. Numbers out of their bounds are moved to the nearest inside.
+        public init(
+            size: ClusterSize,
+            client: ClientID,
+            window: Int,
+            bundle: Int,
+            retransmissionNanoseconds: UInt64
+        ) {
+            self.size = size
+            self.client = client
+            self.window = min(max(window, 1), 64)
+            self.bundle = min(max(bundle, 1), MessageLimits.operationsPerRequest)
+            self.retransmissionNanoseconds = max(retransmissionNanoseconds, 1)
+        }
+    }
+
+    /// What the client asks of its shell, in this order.
+    public enum Effect: Sendable {
+        /// Send a request to the replica that is primary as far as this client knows.
+        case sendToPrimary(Request, ReplicaID)
+        /// Send a request to every replica.
+        case sendToAll(Request)
+        /// The session is open; operations may be submitted.
+        case sessionOpened(SessionID)
+        /// The session was not opened: this later one is current. Open one above it.
+        case sessionRefused(current: SessionID)
+        /// An operation has its result.
+        case completed(ticket: UInt64, result: [UInt8])
+        /// An operation was executed, but its result does not fit a reply.
+        case resultTooLarge(ticket: UInt64)
+        /// An operation is lost to this client: somebody opened a later session under its identity. Whether it was executed is unknown
+        /// if it was sent.
+        case superseded(ticket: UInt64)
+    }
+
+    private struct Outstanding {
+        let request: Request
+        let tickets: [UInt64]
+        var voters = VoteSet()
+        // Replies that differ are rare: a list beats a dictionary.
+        var candidates: [(payload: Reply.Payload, votes: VoteSet)] = []
+        var deadline: Instant
+        var tries = 0
+
+        init(request: Request, tickets: [UInt64], deadline: Instant) {
+            self.request = request
+            self.tickets = tickets
+            self.deadline = deadline
+        }
+
+        /// Counts a replica's first reply and gives how many agree with it.
+        mutating func count(_ payload: Reply.Payload, from replica: ReplicaID) -> Int {
+            for index in candidates.indices where candidates[index].payload == payload {
+                candidates[index].votes.insert(replica)
+                return candidates[index].votes.count
+            }
+            var votes = VoteSet()
+            votes.insert(replica)
+            candidates.append((payload, votes))
+            return 1
+        }
+    }
+
+    private enum Phase {
+        case closed
+        case opening
+        case open
+    }
+
+    private let configuration: Configuration
+    private let authenticator: RequestAuthenticator
+    private var phase = Phase.closed
+    private var session = SessionID(0)
+    private var nextNumber: UInt64 = 0
+    /// The lowest number without a result.
+    private var lowest: UInt64 = 0
+    /// Requests without a result, each at its number modulo the window's length.
+    private var outstanding: [Outstanding?]
+    private var waiting = FirstInFirstOut<(ticket: UInt64, operation: [UInt8])>()
+    private var views: [View]
+
+    /// When ``timePassed(now:into:)`` wants to be called; nil for never.
+    public private(set) var deadline: Instant?
+
+    /// How many requests were sent again.
+    public private(set) var retransmissions: UInt64 = 0
+
+    /// Makes a client without a session.
+    public init(configuration: Configuration, authenticator: RequestAuthenticator) {
+        self.configuration = configuration
+        self.authenticator = authenticator
+        outstanding = Array(repeating: nil, count: configuration.window)
+        views = Array(repeating: View(0), count: configuration.size.replicas)
+    }
+
+    /// How many operations have no result yet, sent or not.
+    public var unanswered: Int {
+        waiting.count + outstanding.reduce(0) { $0 + ($1?.tickets.count ?? 0) }
+    }
+
+    /// The view that the cluster is in as far as this client knows: the (f + 1)-th highest that replicas named, never one replica's word.
+    public var view: View {
+        views.sorted(by: >)[configuration.size.faults]
+    }
+
+    // MARK: Inputs
+
+    /// Asks the cluster to open a session.
+    ///
+    /// - Parameter proposal: A number over that of every earlier session, by the clock for example. If it is not, the replicas say which
+    ///   one is current (``Effect/sessionRefused(current:)``).
+    public mutating func open(_ proposal: SessionID, now: Instant, into effects: inout [Effect]) {
+        invariant(phase == .closed, "a session is opened once at a time")
+        phase = .opening
+        session = proposal
+        nextNumber = 1
+        lowest = 0
+        let request = Request(
+            client: configuration.client,
+            session: session,
+            number: .opening,
+            operations: [],
+            authenticator: authenticator
+        )
+        send(request, tickets: [], now: now, into: &effects)
+    }
+
+    /// Takes an operation; it is sent at the next ``flush(now:into:)`` at which the window has room.
+    ///
+    /// - Parameters:
+    ///   - operation: At most ``MessageLimits/operationBytes`` long.
+    ///   - ticket: The caller's name for it, which comes back with the result.
+    public mutating func submit(_ operation: [UInt8], ticket: UInt64) {
+        invariant(operation.count <= MessageLimits.operationBytes, "an operation over its bound")
+        waiting.append((ticket, operation))
+    }
+
+    /// Takes an operation back that was not sent yet.
+    ///
+    /// - Returns: false when it was sent, or is not known.
+    public mutating func withdraw(ticket: UInt64) -> Bool {
+        waiting.removeAll { $0.ticket == ticket } > 0
+    }
+
+    /// The end of a turn: makes requests of what waits and sends them, as far as the window allows.
+    public mutating func flush(now: Instant, into effects: inout [Effect]) {
+        guard phase == .open else { return }
+        while waiting.count > 0, nextNumber < lowest + UInt64(configuration.window) {
+            var tickets: [UInt64] = []
+            var operations: [[UInt8]] = []
+            // The header and the longest authentication fit 4 KiB.
+            var bytes = 4 << 10
+            while operations.count < configuration.bundle, let next = waiting.first {
+                bytes += 4 + next.operation.count
+                if !operations.isEmpty, bytes > MessageLimits.requestBytes { break }
+                waiting.removeFirst()
+                tickets.append(next.ticket)
+                operations.append(next.operation)
+            }
+            let request = Request(
+                client: configuration.client,
+                session: session,
+                number: RequestNumber(nextNumber),
+                operations: operations,
+                authenticator: authenticator
+            )
+            nextNumber += 1
+            send(request, tickets: tickets, now: now, into: &effects)
+        }
+    }
+
+    private mutating func send(_ request: Request, tickets: [UInt64], now: Instant, into effects: inout [Effect]) {
+        let due = now.advanced(byNanoseconds: configuration.retransmissionNanoseconds)
+        let place = Int(request.number.rawValue % UInt64(configuration.window))
+        invariant(outstanding[place] == nil, "a request outside the window")
+        outstanding[place] = Outstanding(request: request, tickets: tickets, deadline: due)
+        effects.append(.sendToPrimary(request, view.primary(in: configuration.size)))
+        deadline = min(deadline ?? due, due)
+    }
+
+    /// A replica's reply came over its authenticated channel.
+    public mutating func receive(_ reply: Reply, from replica: ReplicaID, into effects: inout [Effect]) {
+        invariant(configuration.size.contains(replica), "a replica outside the cluster")
+        views[replica.index] = max(views[replica.index], reply.view)
+        let payload = reply.payload
+        let place = Int(payload.number.rawValue % UInt64(configuration.window))
+        guard payload.session == session, outstanding[place]?.request.number == payload.number,
+            outstanding[place]?.voters.insert(replica) == true
+        else { return }
+        guard let votes = outstanding[place]?.count(payload, from: replica),
+            votes >= configuration.size.weakQuorum
+        else { return }
+        finish(place, payload, into: &effects)
+    }
+
+    private mutating func finish(_ place: Int, _ payload: Reply.Payload, into effects: inout [Effect]) {
+        guard let done = outstanding[place] else { return }
+        switch payload.outcome {
+        case .sessionOutdated:
+            supersede(payload, into: &effects)
+            return
+        case .sessionOpened where done.request.kind == .openSession:
+            phase = .open
+            effects.append(.sessionOpened(session))
+        case .executed where payload.results.count == done.tickets.count && done.request.kind == .ordered:
+            for (ticket, result) in zip(done.tickets, payload.results) {
+                effects.append(.completed(ticket: ticket, result: result))
+            }
+        case .resultsTooLarge where done.request.kind == .ordered:
+            for ticket in done.tickets {
+                effects.append(.resultTooLarge(ticket: ticket))
+            }
+        case .sessionOpened, .executed, .resultsTooLarge:
+            // f + 1 replicas agree on what no correct one says: more than f are faulty, and nothing they say can be trusted.
+            return
+        }
+        outstanding[place] = nil
+        while lowest < nextNumber, !isOutstanding(lowest) {
+            lowest += 1
+        }
+        if outstandingIsEmpty { deadline = nil }
+    }
+
+    private func isOutstanding(_ number: UInt64) -> Bool {
+        outstanding[Int(number % UInt64(configuration.window))]?.request.number.rawValue == number
+    }
+
+    private var outstandingIsEmpty: Bool { lowest == nextNumber }
+
+    /// A later session exists. While opening, the shell tries the next above it; otherwise the identity is in use elsewhere, and this client ends.
+    private mutating func supersede(_ payload: Reply.Payload, into effects: inout [Effect]) {
+        let lost = outstanding.compactMap { $0 }.flatMap(\.tickets)
+        let wasOpening = phase == .opening
+        outstanding = Array(repeating: nil, count: configuration.window)
+        deadline = nil
+        phase = .closed
+        var current = ByteReader(payload.results.first ?? [])
+        if wasOpening, let number = try? current.readUInt64(), number < .max {
+            effects.append(.sessionRefused(current: SessionID(number)))
+            return
+        }
+        for ticket in lost {
+            effects.append(.superseded(ticket: ticket))
+        }
+        while let next = waiting.first {
+            waiting.removeFirst()
+            effects.append(.superseded(ticket: next.ticket))
+        }
+    }
+
+    /// Whether ``open(_:now:into:)`` may be called.
+    public var isClosed: Bool { phase == .closed }
+
+    /// ``deadline`` has come: what waited too long goes to every replica.
+    public mutating func timePassed(now: Instant, into effects: inout [Effect]) {
+        guard let due = deadline, due <= now else { return }
+        var earliest: Instant?
+        for place in outstanding.indices {
+            guard var item = outstanding[place] else { continue }
+            if item.deadline <= now {
+                item.tries = min(item.tries + 1, 5)
+                item.deadline = now.advanced(byNanoseconds: configuration.retransmissionNanoseconds << UInt64(item.tries))
+                retransmissions += 1
+                effects.append(.sendToAll(item.request))
+                outstanding[place] = item
+            }
+            earliest = min(earliest ?? item.deadline, item.deadline)
+        }
+        deadline = earliest
+    }
+}

@@ -1,0 +1,259 @@
+import Cryptography
+import Invariants
+import Messages
+
+/// What a replica knows of one client. The first part is replicated: it changes at execution only, the same everywhere.
+struct ClientEntry: Sendable {
+    let client: ClientID
+
+    // Replicated.
+    var session = SessionID(0)
+    /// The number of the session's last executed request.
+    var executed: UInt64 = 0
+    /// The replies to the last W requests, each at its number modulo W.
+    var replies: [(reply: Reply.Payload, sequence: SequenceNumber)?] = []
+
+    // This replica's own.
+    /// Checked requests of the current session, each at its number modulo the length.
+    var pending: [Verified<Request>?] = []
+    /// A checked request to open a later session.
+    var opening: Verified<Request>?
+    var pendingBytes = 0
+    /// The primary's: the number of the next request to put into a batch.
+    var nextProposal: UInt64 = 1
+    /// The primary's: whether the client stands in the queue of those with a request to propose.
+    var isQueued = false
+
+    func pending(_ number: RequestNumber) -> Verified<Request>? {
+        guard !pending.isEmpty, let found = pending[Int(number.rawValue % UInt64(pending.count))],
+            found.value.number == number
+        else { return nil }
+        return found
+    }
+
+    func reply(to number: RequestNumber) -> (reply: Reply.Payload, sequence: SequenceNumber)? {
+        guard !replies.isEmpty, let found = replies[Int(number.rawValue % UInt64(replies.count))],
+            found.reply.number == number
+        else { return nil }
+        return found
+    }
+}
+
+/// The clients and what they have asked: exactly-once execution (PBFT section 4.1), the reply cache, and the requests that wait.
+struct ClientTable: Sendable {
+    /// What to do with a request that arrived.
+    enum Admission {
+        /// It is new: check its authentication.
+        case check
+        /// It waits here already, checked.
+        case waiting(Verified<Request>)
+        /// It was executed: send this again.
+        case answered(AddressedReply)
+        /// Drop it.
+        case drop(DropReason)
+    }
+
+    private let window: Int
+    private let pendingBytes: Int
+    private var entries: [ClientEntry] = []
+    private var index: [ClientID: Int] = [:]
+    private var queue = FirstInFirstOut<Int>()
+
+    init(clients: [ClientID], limits: Limits) {
+        window = limits.clientWindow
+        pendingBytes = limits.clientPendingBytes
+        for client in clients where index[client] == nil {
+            index[client] = entries.count
+            entries.append(ClientEntry(client: client))
+        }
+    }
+
+    /// How many clients have a request to propose.
+    var queuedClients: Int { queue.count }
+
+    /// The cheap tests of a request that come before any cryptography (2 x W numbers ahead are taken, because a client goes on when
+    /// f + 1 replicas have answered, which this one may not be among).
+    func admission(of request: Request, in view: View) -> Admission {
+        guard let position = index[request.client] else { return .drop(.unknownClient) }
+        let entry = entries[position]
+        if request.session < entry.session { return .answered(outdated(request, entry, view)) }
+        if request.kind == .openSession {
+            if let opening = entry.opening, opening.value.digest == request.digest { return .waiting(opening) }
+            if request.session > entry.session { return .check }
+        }
+        // Session 0 is the state before the first one: nothing can be asked in it.
+        guard request.session == entry.session, entry.session > SessionID(0) else { return .drop(.otherSession) }
+        if request.number.rawValue <= entry.executed {
+            guard let cached = entry.reply(to: request.number) else { return .drop(.duplicateRequest) }
+            return .answered(
+                AddressedReply(
+                    client: entry.client,
+                    reply: Reply(view: view, sequence: cached.sequence, payload: cached.reply)
+                )
+            )
+        }
+        guard request.number.rawValue - entry.executed <= UInt64(2 * window) else { return .drop(.outsideClientWindow) }
+        if let pending = entry.pending(request.number) {
+            return pending.value.digest == request.digest ? .waiting(pending) : .drop(.duplicateRequest)
+        }
+        // The next executable one is always taken: those behind it, which may fill the bound, cannot go before it does.
+        guard request.number.rawValue == entry.executed + 1 || entry.pendingBytes + request.bytes.count <= pendingBytes
+        else { return .drop(.clientBytes) }
+        return .check
+    }
+
+    private func outdated(_ request: Request, _ entry: ClientEntry, _ view: View) -> AddressedReply {
+        var current: [UInt8] = []
+        current.append(littleEndian: entry.session.rawValue)
+        let payload = Reply.Payload(
+            session: request.session,
+            number: request.number,
+            outcome: .sessionOutdated,
+            results: [current]
+        )
+        return AddressedReply(client: entry.client, reply: Reply(view: view, sequence: .zero, payload: payload))
+    }
+
+    /// Whether this very request, authentication included, was checked here before.
+    func wasChecked(_ request: Request) -> Bool {
+        guard let position = index[request.client] else { return false }
+        let known = request.kind == .openSession ? entries[position].opening : entries[position].pending(request.number)
+        return known?.value.envelopeDigest == request.envelopeDigest
+    }
+
+    /// Keeps a checked request until it is executed. Its admission was ``Admission/check`` just now.
+    mutating func keep(_ request: Verified<Request>) {
+        guard let position = index[request.value.client] else { return }
+        if request.value.kind == .openSession {
+            entries[position].pendingBytes -= entries[position].opening?.value.bytes.count ?? 0
+            entries[position].opening = request
+        } else {
+            if entries[position].pending.isEmpty {
+                entries[position].pending = Array(repeating: nil, count: 2 * window)
+            }
+            let place = Int(request.value.number.rawValue % UInt64(2 * window))
+            entries[position].pendingBytes -= entries[position].pending[place]?.value.bytes.count ?? 0
+            entries[position].pending[place] = request
+        }
+        entries[position].pendingBytes += request.value.bytes.count
+        enqueueIfReady(position)
+    }
+
+    private mutating func enqueueIfReady(_ position: Int) {
+        guard !entries[position].isQueued else { return }
+        let hasNext = entries[position].pending(RequestNumber(entries[position].nextProposal)) != nil
+        guard hasNext || entries[position].opening != nil else { return }
+        entries[position].isQueued = true
+        queue.append(position)
+    }
+
+    /// Takes the requests of the next batch: one of each waiting client in turn, each client's in its own order, so that no client can
+    /// fill batches alone.
+    ///
+    /// - Parameters:
+    ///   - requests: The most requests.
+    ///   - bytes: The most bytes of them; a single longer one is taken alone.
+    mutating func takeBatch(requests limit: Int, bytes byteLimit: Int) -> [Request] {
+        var batch: [Request] = []
+        var bytes = 0
+        while batch.count < limit, let position = queue.first {
+            guard let request = nextToPropose(position) else {
+                queue.removeFirst()
+                entries[position].isQueued = false
+                continue
+            }
+            if !batch.isEmpty, bytes + request.bytes.count > byteLimit { break }
+            queue.removeFirst()
+            entries[position].isQueued = false
+            if request.kind == .openSession {
+                dropOpening(position)
+            } else {
+                entries[position].nextProposal += 1
+            }
+            batch.append(request)
+            bytes += request.bytes.count
+            enqueueIfReady(position)
+        }
+        return batch
+    }
+
+    private func nextToPropose(_ position: Int) -> Request? {
+        let entry = entries[position]
+        if let opening = entry.opening { return opening.value }
+        return entry.pending(RequestNumber(entry.nextProposal))?.value
+    }
+
+    private mutating func dropOpening(_ position: Int) {
+        entries[position].pendingBytes -= entries[position].opening?.value.bytes.count ?? 0
+        entries[position].opening = nil
+    }
+
+    /// Decides whether a request of a committed batch takes effect, and if so counts it as executed. Exactly once, in the client's own
+    /// order: the rule of safety of PBFT section 4.1, the same at every replica because only executed requests change what it reads.
+    mutating func begin(_ request: Request) -> Bool {
+        guard let position = index[request.client] else { return false }
+        switch request.kind {
+        case .openSession:
+            guard request.session > entries[position].session else { return false }
+            entries[position].session = request.session
+            entries[position].executed = 0
+            entries[position].replies = Array(repeating: nil, count: window)
+            entries[position].pending = []
+            entries[position].nextProposal = 1
+            entries[position].pendingBytes = 0
+            if let opening = entries[position].opening, opening.value.session <= request.session {
+                entries[position].opening = nil
+            } else {
+                entries[position].pendingBytes = entries[position].opening?.value.bytes.count ?? 0
+            }
+            return true
+        case .ordered:
+            guard request.session == entries[position].session, request.session > SessionID(0),
+                request.number.rawValue == entries[position].executed + 1
+            else { return false }
+            entries[position].executed += 1
+            removePending(position, request.number)
+            if entries[position].nextProposal <= entries[position].executed {
+                entries[position].nextProposal = entries[position].executed + 1
+                enqueueIfReady(position)
+            }
+            return true
+        }
+    }
+
+    private mutating func removePending(_ position: Int, _ number: RequestNumber) {
+        guard let pending = entries[position].pending(number) else { return }
+        entries[position].pendingBytes -= pending.value.bytes.count
+        entries[position].pending[Int(number.rawValue % UInt64(entries[position].pending.count))] = nil
+    }
+
+    /// Keeps the reply to an executed request and gives the entries of the replicated state that change with it.
+    mutating func finish(_ payload: Reply.Payload, for client: ClientID, at sequence: SequenceNumber) -> [SystemRecord] {
+        guard let position = index[client], payload.session == entries[position].session else { return [] }
+        entries[position].replies[Int(payload.number.rawValue % UInt64(window))] = (payload, sequence)
+        var place: [UInt8] = []
+        place.append(littleEndian: UInt16(payload.number.rawValue % UInt64(window)))
+        var value: [UInt8] = []
+        value.reserveCapacity(8 + payload.bytes.count)
+        value.append(littleEndian: sequence.rawValue)
+        value.append(contentsOf: payload.bytes)
+        return [SystemRecord(key: Self.key(client, "reply") + place, value: value)]
+    }
+
+    /// The entry of the replicated state that says how far a client's session is.
+    func progress(of client: ClientID) -> SystemRecord? {
+        guard let position = index[client] else { return nil }
+        var value: [UInt8] = []
+        value.append(littleEndian: entries[position].session.rawValue)
+        value.append(littleEndian: entries[position].executed)
+        return SystemRecord(key: Self.key(client, "progress"), value: value)
+    }
+
+    private static func key(_ client: ClientID, _ name: String) -> [UInt8] {
+        var key = Array("client/".utf8)
+        key.append(littleEndian: client.rawValue)
+        key.append(UInt8(ascii: "/"))
+        key.append(contentsOf: name.utf8)
+        return key
+    }
+}

@@ -1,0 +1,113 @@
+import Cryptography
+import Messages
+
+/// The independent switches that make a protocol out of the one engine, so that each mechanism can be measured alone.
+public struct ProtocolSwitches: Hashable, Sendable {
+    /// How client requests prove whose they are.
+    public enum RequestAuthentication: String, Hashable, Sendable {
+        /// PBFT's authenticator: one MAC for each replica.
+        case macVector = "mac-vector"
+        /// Aardvark's: the client's Ed25519 signature, inside a channel that is MACed for the one receiver.
+        case signature
+    }
+
+    /// How client requests prove whose they are.
+    public var requestAuthentication: RequestAuthentication
+
+    /// Sets every switch.
+    public init(requestAuthentication: RequestAuthentication) {
+        self.requestAuthentication = requestAuthentication
+    }
+
+    /// Castro and Liskov's protocol (OSDI 1999).
+    public static let pbft = ProtocolSwitches(requestAuthentication: .macVector)
+
+    /// Clement et al.'s protocol (NSDI 2009).
+    public static let aardvark = ProtocolSwitches(requestAuthentication: .signature)
+}
+
+/// Every bound of the engine in one place, checked against each other by ``problem``.
+public struct Limits: Hashable, Sendable {
+    /// K: batches between two checkpoints (PBFT section 4.3: 128).
+    public var checkpointInterval = 128
+    /// L: how far the high water mark is above the low one, in batches; at least 2 K.
+    public var logWindow = 256
+    /// How many batches may be proposed and not yet executed.
+    public var pipelineDepth = 8
+    /// The most requests in one batch.
+    public var batchRequests = 1024
+    /// The most bytes of requests in one batch; a single longer request still makes a batch of its own.
+    public var batchBytes = 1 << 20
+    /// W: how many replies of a client are kept, and how many requests it may have outstanding.
+    public var clientWindow = 64
+    /// The most bytes of one client's requests that wait to be ordered, the next executable one not counted.
+    public var clientPendingBytes = 8 << 20
+    /// How long nothing may move, with work at hand, before peers are asked for what was missed; doubles up to
+    /// ``longestStallNanoseconds``.
+    public var stallNanoseconds: UInt64 = 250_000_000
+    /// The longest pause between two such questions.
+    public var longestStallNanoseconds: UInt64 = 8_000_000_000
+    /// The shortest time between two answers to one peer's CATCH-UP.
+    public var catchUpNanoseconds: UInt64 = 50_000_000
+    /// How many sequence numbers one answer to a CATCH-UP covers.
+    public var catchUpBatches = 64
+    /// How far a fresh batch's time may be from this replica's clock, either way, before it is parked.
+    public var clockToleranceNanoseconds: UInt64 = 10_000_000_000
+
+    /// The default bounds.
+    public init() {}
+
+    /// What is wrong with these bounds, in one sentence; nil when they fit each other.
+    public var problem: String? {
+        if checkpointInterval < 1 { return "the checkpoint interval must be at least 1 batch" }
+        if logWindow / 2 < checkpointInterval { return "the log window must be at least two checkpoint intervals" }
+        if logWindow > 1 << 16 { return "the log window must be at most 65536 batches" }
+        if pipelineDepth < 1 || pipelineDepth > logWindow { return "the pipeline depth must be 1 to the log window" }
+        if batchRequests < 1 || batchRequests > MessageLimits.requestsPerBatch {
+            return "a batch must have 1 to \(MessageLimits.requestsPerBatch) requests"
+        }
+        if batchBytes < 1 || batchBytes > MessageLimits.batchBytes - (1 << 20) {
+            return "a batch must have 1 byte to 2 MiB of requests"
+        }
+        if clientWindow < 1 || clientWindow > 64 { return "the client window must be 1 to 64 requests" }
+        if clientPendingBytes < MessageLimits.requestBytes { return "a client must be able to send one longest request" }
+        if stallNanoseconds < 1 || longestStallNanoseconds < stallNanoseconds { return "the stall times must grow" }
+        if catchUpBatches < 1 { return "an answer to a CATCH-UP must cover at least 1 batch" }
+        return nil
+    }
+}
+
+/// What a replica is told at its start.
+public struct ReplicaConfiguration: Sendable {
+    /// How many replicas there are.
+    public let size: ClusterSize
+    /// Which of them this is.
+    public let replica: ReplicaID
+    /// The cluster that signatures are bound to.
+    public let cluster: ClusterID
+    /// Which mechanisms are on.
+    public let switches: ProtocolSwitches
+    /// The bounds.
+    public let limits: Limits
+    /// The clients that may send requests.
+    public let clients: [ClientID]
+
+    /// Collects what a replica is told at its start.
+    ///
+    /// - Parameter limits: Bounds whose ``Limits/problem`` is nil.
+    public init(
+        size: ClusterSize,
+        replica: ReplicaID,
+        cluster: ClusterID,
+        switches: ProtocolSwitches,
+        limits: Limits,
+        clients: [ClientID]
+    ) {
+        self.size = size
+        self.replica = replica
+        self.cluster = cluster
+        self.switches = switches
+        self.limits = limits
+        self.clients = clients
+    }
+}

@@ -1,0 +1,165 @@
+import Cryptography
+import Messages
+
+/// A place in the protocol log. Positions grow by one with each record.
+public struct LogPosition: Hashable, Comparable, Sendable {
+    /// Before the first record: durable from the start.
+    public static let start = LogPosition(rawValue: 0)
+
+    /// How many records precede and include this one.
+    public let rawValue: UInt64
+
+    /// The order of the log.
+    public static func < (left: LogPosition, right: LogPosition) -> Bool { left.rawValue < right.rawValue }
+}
+
+/// What a replica must not forget, because it says or will say things that rest on it (2f + 1 of the others count on that).
+public enum LogRecord: Sendable {
+    /// This batch was pre-prepared here in this view (an element of Q), with its content.
+    case prePrepared(PrePrepare)
+    /// The batch with this digest is prepared here in this view (an element of P).
+    case prepared(View, SequenceNumber, Digest)
+    /// The checkpoints that make this sequence number stable; the log up to it is no longer needed.
+    case stable(SequenceNumber, certificate: [Checkpoint])
+}
+
+/// To whom a message goes.
+public enum Recipient: Hashable, Sendable {
+    /// One peer.
+    case replica(ReplicaID)
+    /// Every other replica.
+    case others
+}
+
+/// Where a request came from. Whom to blame for a bad one depends on it: the owner of the channel, nobody else.
+public enum RequestSource: Hashable, Sendable {
+    /// The client's own channel.
+    case client
+    /// A replica forwarded it.
+    case forwarded(by: ReplicaID)
+}
+
+/// A batch at its place, as a batch that waits for the verdict on its requests is named.
+public struct BatchPlace: Hashable, Sendable {
+    /// The view of the PRE-PREPARE.
+    public let view: View
+    /// Its sequence number.
+    public let sequence: SequenceNumber
+    /// The batch's digest.
+    public let digest: Digest
+}
+
+/// The requests of a committed batch that take effect, in their order. Those that do not (duplicates, outdated sessions, numbers out
+/// of order) are left out, the same at every replica.
+public struct Execution: Sendable {
+    /// The place in the order.
+    public let sequence: SequenceNumber
+    /// The agreed time that every operation of the batch sees.
+    public let time: Timestamp
+    /// The requests whose operations are executed.
+    public let requests: [Request]
+}
+
+/// A replicated entry of the engine's own: kept in the authenticated state beside the service's, so that checkpoints, rollback and
+/// state transfer cover it.
+public struct SystemRecord: Sendable, Hashable {
+    /// The key in the system's keyspace.
+    public let key: [UInt8]
+    /// The value; nil removes the entry.
+    public let value: [UInt8]?
+}
+
+/// A reply and the client whose channel it goes to.
+public struct AddressedReply: Sendable {
+    /// The receiver.
+    public let client: ClientID
+    /// The reply.
+    public let reply: Reply
+}
+
+/// What the engine asks of its shell, in the order in which it must happen.
+///
+/// The one rule of durability is in the types: a message with `after: p` leaves only when the log is durable up to position p.
+public enum Effect: Sendable {
+    /// Append a record to the protocol log, at the next position.
+    case persist(LogRecord, at: LogPosition)
+    /// Send a message, once the log is durable up to `after`.
+    case send(PeerMessage, to: Recipient, after: LogPosition)
+    /// Send replies to clients, once the log is durable up to `after`.
+    case reply([AddressedReply], after: LogPosition)
+    /// Check a request's signature or MAC and answer with ``Replica/requestChecked(_:from:now:into:)``.
+    case checkRequest(Unverified<Request>, from: RequestSource)
+    /// Check these requests of a proposed batch and answer with ``Replica/batchChecked(_:valid:now:into:)``.
+    case checkBatch(BatchPlace, [Unverified<Request>])
+    /// Check a checkpoint's signature and, if it is good, answer with ``Replica/checkpointVerified(_:now:into:)``.
+    case checkCheckpoint(Unverified<Checkpoint>)
+    /// Execute a batch on the state and answer with ``Replica/executed(_:results:now:into:)``.
+    case execute(Execution)
+    /// Put the engine's own entries into the state.
+    case record([SystemRecord])
+    /// Compute the state's root and answer with ``Replica/checkpointTaken(_:root:now:into:)``.
+    case takeCheckpoint(SequenceNumber)
+    /// Checkpoints before this one are no longer needed.
+    case discardCheckpoints(before: SequenceNumber)
+    /// Something worth counting or logging happened.
+    case note(Event)
+}
+
+/// Something that happened in the engine, for counters, logs and traces. Changes nothing.
+public enum Event: Hashable, Sendable {
+    /// A message was dropped, and why.
+    case dropped(DropReason)
+    /// A peer did what no correct replica does.
+    case accused(ReplicaID, Accusation)
+    /// A batch was proposed with so many requests.
+    case proposed(SequenceNumber, requests: Int)
+    /// A batch was executed: so many requests took effect, with so many operations.
+    case executed(SequenceNumber, requests: Int, operations: Int)
+    /// A checkpoint became stable.
+    case stable(SequenceNumber)
+    /// A quorum signed another root for this checkpoint than this replica computed: its state is damaged, or its service is not
+    /// deterministic.
+    case diverged(SequenceNumber)
+    /// Nothing moved for a while with work at hand; peers were asked for what was missed.
+    case stalled(SequenceNumber)
+}
+
+/// Why a message was dropped. Each reason is a counter.
+public enum DropReason: String, Hashable, Sendable, CaseIterable {
+    /// The client is not in the client table.
+    case unknownClient = "unknown_client"
+    /// The request's session is not the client's current one.
+    case otherSession = "other_session"
+    /// The request's number is too far ahead.
+    case outsideClientWindow = "outside_client_window"
+    /// The request was received before and waits, or was executed and its reply is no longer kept.
+    case duplicateRequest = "duplicate_request"
+    /// The client has too many bytes waiting.
+    case clientBytes = "client_bytes"
+    /// The request carries the other protocol's authentication.
+    case wrongScheme = "wrong_scheme"
+    /// The request's signature or MAC is wrong.
+    case badAuthentication = "bad_authentication"
+    /// The message belongs to another view.
+    case otherView = "other_view"
+    /// The sequence number is outside the water marks.
+    case outsideWindow = "outside_window"
+    /// The sender may not send this: not the primary's PRE-PREPARE, the primary's PREPARE, a forward to a backup.
+    case wrongRole = "wrong_role"
+    /// The sender said this before.
+    case duplicateVote = "duplicate_vote"
+    /// A checkpoint at a number that is none, or already covered, or not from the replica that it names.
+    case uselessCheckpoint = "useless_checkpoint"
+    /// A CATCH-UP too soon after the last.
+    case needlessCatchUp = "needless_catch_up"
+}
+
+/// What a replica did that no correct one does, as far as this replica alone can tell.
+public enum Accusation: String, Hashable, Sendable, CaseIterable {
+    /// Two PRE-PREPAREs, or two votes, for one sequence number in one view.
+    case equivocation
+    /// A batch with a request whose client never signed it.
+    case forgedRequest = "forged_request"
+    /// A batch beyond the bounds that all replicas share.
+    case batchOverLimits = "batch_over_limits"
+}

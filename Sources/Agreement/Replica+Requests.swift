@@ -1,0 +1,87 @@
+import Cryptography
+import Messages
+
+/// Requests: how they come in, and how the primary makes batches of them (PBFT section 4.1 and 4.2).
+extension Replica {
+    /// A request came over its client's own channel.
+    ///
+    /// The shell makes sure that the channel is that client's: a request that claims another client never gets here.
+    public mutating func receive(_ request: Unverified<Request>, now: ClockReading, into effects: inout [Effect]) {
+        admit(request, from: .client, into: &effects)
+    }
+
+    mutating func onForward(_ request: Unverified<Request>, from peer: ReplicaID, into effects: inout [Effect]) {
+        guard isPrimary else { return drop(.wrongRole, into: &effects) }
+        admit(request, from: .forwarded(by: peer), into: &effects)
+    }
+
+    private mutating func admit(_ request: Unverified<Request>, from source: RequestSource, into effects: inout [Effect]) {
+        guard hasRightScheme(request.claim) else { return drop(.wrongScheme, into: &effects) }
+        switch clients.admission(of: request.claim, in: view) {
+        case .check:
+            effects.append(.checkRequest(request, from: source))
+        case .waiting(let known):
+            // A client that sends a request again to a backup has waited too long for the primary.
+            if source == .client, !isPrimary {
+                forward(known, into: &effects)
+            } else {
+                drop(.duplicateRequest, into: &effects)
+            }
+        case .answered(let reply):
+            effects.append(.reply([reply], after: logPosition))
+        case .drop(let reason):
+            drop(reason, into: &effects)
+        }
+    }
+
+    func hasRightScheme(_ request: Request) -> Bool {
+        switch configuration.switches.requestAuthentication {
+        case .macVector: request.scheme == .macVector
+        case .signature: request.scheme == .signature
+        }
+    }
+
+    /// The verdict on a request's signature or MAC is there.
+    ///
+    /// - Parameters:
+    ///   - request: The request, or nil when its authentication is wrong.
+    ///   - source: Where it came from, as the effect said.
+    public mutating func requestChecked(
+        _ request: Verified<Request>?,
+        from source: RequestSource,
+        now: ClockReading,
+        into effects: inout [Effect]
+    ) {
+        guard let request else { return drop(.badAuthentication, into: &effects) }
+        // Whatever happened since the check was asked for counts: the same request may have come twice, or been executed.
+        guard case .check = clients.admission(of: request.value, in: view) else {
+            return drop(.duplicateRequest, into: &effects)
+        }
+        clients.keep(request)
+        if !isPrimary, source == .client {
+            forward(request, into: &effects)
+        }
+    }
+
+    private func forward(_ request: Verified<Request>, into effects: inout [Effect]) {
+        effects.append(.send(.forward(Unverified(request.value)), to: .replica(primary), after: .start))
+    }
+
+    /// The primary proposes batches of everything that waits, while fewer than `pipelineDepth` of them are not yet executed and the next
+    /// number is between the water marks.
+    mutating func propose(now: ClockReading, into effects: inout [Effect]) {
+        let limits = configuration.limits
+        while isPrimary, clients.queuedClients > 0, log.contains(nextSequence),
+            nextSequence.rawValue - executed.rawValue <= UInt64(limits.pipelineDepth)
+        {
+            let requests = clients.takeBatch(requests: limits.batchRequests, bytes: limits.batchBytes)
+            guard !requests.isEmpty else { return }
+            proposedTime = max(now.wall, proposedTime, agreedTime)
+            let batch = Batch(time: proposedTime, requests: requests)
+            let prePrepare = PrePrepare(view: view, sequence: nextSequence, batch: batch)
+            nextSequence = nextSequence.next
+            effects.append(.note(.proposed(prePrepare.sequence, requests: requests.count)))
+            accept(prePrepare, into: &effects)
+        }
+    }
+}

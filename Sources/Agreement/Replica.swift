@@ -1,0 +1,138 @@
+import Cryptography
+import Invariants
+import Messages
+
+/// A replica of PBFT and Aardvark as a pure state machine: one value, no I/O, no clock, no random number, no thread.
+///
+/// The shell hands it inputs through the `…(now:into:)` methods, each of which appends effects to the caller's list. The shell carries
+/// them out in their order and hands the results back as inputs. At the end of each turn it calls ``turnEnded(now:into:)``, where the
+/// primary makes its batches, and it calls ``timePassed(now:into:)`` when ``deadline`` has come. The same inputs give the same effects.
+///
+/// The methods are spread over files by topic: requests, ordering, execution, checkpoints.
+public struct Replica: ~Copyable {
+    let configuration: ReplicaConfiguration
+    let signer: any Signer
+
+    /// The view that this replica is in.
+    public internal(set) var view = View(0)
+
+    /// The last batch handed to execution and finished.
+    public internal(set) var executed = SequenceNumber.zero
+
+    /// The batch that the shell executes now.
+    var executing: SequenceNumber?
+    var executingBatch: [Request] = []
+
+    /// The agreed time of the last executed batch.
+    var agreedTime = Timestamp.zero
+
+    var log: MessageLog
+    var clients: ClientTable
+    var checkpoints: CheckpointTracker
+
+    /// The primary's: the number of its next proposal.
+    var nextSequence = SequenceNumber(1)
+    /// The primary's: the time of its last proposal.
+    var proposedTime = Timestamp.zero
+
+    /// The position of the last log record.
+    var logPosition = LogPosition.start
+
+    /// When peers are asked for what was missed, unless something moves before; nil while nothing is owed.
+    var stallDeadline: Instant?
+    var stallNanoseconds: UInt64
+    /// The highest number between the water marks that a PRE-PREPARE or a vote named.
+    var highestNamed = SequenceNumber.zero
+    /// A message beyond what can be used here arrived: the others are ahead.
+    var isBehind = false
+    /// Until when a peer's next CATCH-UP is ignored, by replica.
+    var catchUpAllowed: [Instant]
+
+    /// Makes a replica in its initial state: view 0, nothing executed.
+    ///
+    /// - Parameters:
+    ///   - configuration: Limits without a ``Limits/problem``; a replica number inside the cluster.
+    ///   - signer: The replica's identity.
+    public init(configuration: ReplicaConfiguration, signer: any Signer) {
+        invariant(configuration.limits.problem == nil, configuration.limits.problem ?? "")
+        invariant(configuration.size.contains(configuration.replica), "a replica outside its cluster")
+        self.configuration = configuration
+        self.signer = signer
+        log = MessageLog(window: configuration.limits.logWindow)
+        clients = ClientTable(clients: configuration.clients, limits: configuration.limits)
+        checkpoints = CheckpointTracker(size: configuration.size)
+        stallNanoseconds = configuration.limits.stallNanoseconds
+        catchUpAllowed = Array(repeating: Instant(nanoseconds: 0), count: configuration.size.replicas)
+    }
+
+    /// The primary of the view that this replica is in.
+    public var primary: ReplicaID { view.primary(in: configuration.size) }
+
+    /// Whether this replica is the primary of its view.
+    public var isPrimary: Bool { primary == configuration.replica }
+
+    /// The last stable checkpoint, which is the low water mark.
+    public var stable: SequenceNumber { log.low }
+
+    /// The high water mark.
+    public var high: SequenceNumber { log.high }
+
+    /// When ``timePassed(now:into:)`` wants to be called; nil for never.
+    public var deadline: Instant? { stallDeadline }
+
+    // MARK: Inputs
+
+    /// A message came from a peer, over its authenticated channel.
+    public mutating func receive(
+        _ message: PeerMessage,
+        from peer: ReplicaID,
+        now: ClockReading,
+        into effects: inout [Effect]
+    ) {
+        invariant(configuration.size.contains(peer) && peer != configuration.replica, "a peer that is none")
+        switch message {
+        case .prePrepare(let prePrepare): onPrePrepare(prePrepare, from: peer, now: now, into: &effects)
+        case .vote(let vote): onVote(vote, from: peer, now: now, into: &effects)
+        case .checkpoint(let checkpoint): onCheckpoint(checkpoint, from: peer, into: &effects)
+        case .forward(let request): onForward(request, from: peer, into: &effects)
+        case .catchUp(let catchUp): onCatchUp(catchUp, from: peer, now: now, into: &effects)
+        }
+        watchForStall(now)
+    }
+
+    /// A link to a peer came up: ask it for what was missed while it was down.
+    public mutating func peerConnected(_ peer: ReplicaID, now: ClockReading, into effects: inout [Effect]) {
+        effects.append(.send(.catchUp(CatchUp(executed: executed)), to: .replica(peer), after: logPosition))
+    }
+
+    /// A turn of the shell ends: everything that arrived was handed in. The primary proposes what waits.
+    public mutating func turnEnded(now: ClockReading, into effects: inout [Effect]) {
+        propose(now: now, into: &effects)
+        watchForStall(now)
+    }
+
+    /// ``deadline`` has come.
+    public mutating func timePassed(now: ClockReading, into effects: inout [Effect]) {
+        guard let deadline = stallDeadline, deadline <= now.monotonic else { return }
+        stallDeadline = nil
+        onStall(now: now, into: &effects)
+        watchForStall(now)
+    }
+
+    // MARK: What the parts share
+
+    /// Appends a record to the log and gives its position, which messages that rest on it name.
+    mutating func persist(_ record: LogRecord, into effects: inout [Effect]) -> LogPosition {
+        logPosition = LogPosition(rawValue: logPosition.rawValue + 1)
+        effects.append(.persist(record, at: logPosition))
+        return logPosition
+    }
+
+    func drop(_ reason: DropReason, into effects: inout [Effect]) {
+        effects.append(.note(.dropped(reason)))
+    }
+
+    func accuse(_ replica: ReplicaID, of accusation: Accusation, into effects: inout [Effect]) {
+        effects.append(.note(.accused(replica, accusation)))
+    }
+}

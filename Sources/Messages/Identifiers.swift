@@ -1,0 +1,183 @@
+import Cryptography
+import Invariants
+
+/// A replica's number: 0 to n - 1. View v's primary is replica v mod n (PBFT section 4.1).
+public struct ReplicaID: Hashable, Comparable, Sendable, CustomStringConvertible {
+    /// The number itself.
+    public let rawValue: UInt8
+
+    /// Names the replica with this number.
+    public init(_ rawValue: UInt8) {
+        self.rawValue = rawValue
+    }
+
+    /// The number as an index into arrays that hold one element a replica.
+    public var index: Int { Int(rawValue) }
+
+    /// The order of the numbers.
+    public static func < (left: ReplicaID, right: ReplicaID) -> Bool { left.rawValue < right.rawValue }
+
+    /// For example `r2`.
+    public var description: String { "r\(rawValue)" }
+}
+
+/// A client's number, unique in the cluster.
+public struct ClientID: Hashable, Comparable, Sendable, CustomStringConvertible {
+    /// The number itself.
+    public let rawValue: UInt32
+
+    /// Names the client with this number.
+    public init(_ rawValue: UInt32) {
+        self.rawValue = rawValue
+    }
+
+    /// The order of the numbers.
+    public static func < (left: ClientID, right: ClientID) -> Bool { left.rawValue < right.rawValue }
+
+    /// For example `c7`.
+    public var description: String { "c\(rawValue)" }
+}
+
+/// A view: the span in which one replica is primary (PBFT section 4.1). Views only grow.
+public struct View: Hashable, Comparable, Sendable, CustomStringConvertible {
+    /// The view's number, from 0.
+    public let rawValue: UInt64
+
+    /// Names the view with this number.
+    public init(_ rawValue: UInt64) {
+        self.rawValue = rawValue
+    }
+
+    /// The replica that is primary in this view: v mod n.
+    public func primary(in size: ClusterSize) -> ReplicaID {
+        ReplicaID(UInt8(rawValue % UInt64(size.replicas)))
+    }
+
+    /// The order of the numbers.
+    public static func < (left: View, right: View) -> Bool { left.rawValue < right.rawValue }
+
+    /// For example `v3`.
+    public var description: String { "v\(rawValue)" }
+}
+
+/// The place of a batch in the order of execution, from 1; 0 stands for the initial state (PBFT section 4.2).
+public struct SequenceNumber: Hashable, Comparable, Sendable, CustomStringConvertible {
+    /// The number before the first batch.
+    public static let zero = SequenceNumber(0)
+
+    /// The number itself.
+    public let rawValue: UInt64
+
+    /// Names the place with this number.
+    public init(_ rawValue: UInt64) {
+        self.rawValue = rawValue
+    }
+
+    /// The place after this one. Numbers from the wire are checked against the water marks first, so this cannot overflow.
+    public var next: SequenceNumber { SequenceNumber(rawValue + 1) }
+
+    /// The order of the numbers.
+    public static func < (left: SequenceNumber, right: SequenceNumber) -> Bool { left.rawValue < right.rawValue }
+
+    /// For example `n42`.
+    public var description: String { "n\(rawValue)" }
+}
+
+/// One life of a client: opened by an ordered request, its request numbers start at 1. A later session makes an earlier one void, so
+/// that a client that lost its counter neither stalls nor signs one number twice.
+public struct SessionID: Hashable, Comparable, Sendable, CustomStringConvertible {
+    /// The session's number; 0 stands for "none opened yet".
+    public let rawValue: UInt64
+
+    /// Names the session with this number.
+    public init(_ rawValue: UInt64) {
+        self.rawValue = rawValue
+    }
+
+    /// The order of the numbers.
+    public static func < (left: SessionID, right: SessionID) -> Bool { left.rawValue < right.rawValue }
+
+    /// For example `s9`.
+    public var description: String { "s\(rawValue)" }
+}
+
+/// A request's number in its session: 0 opens the session, operations are numbered from 1 without gaps (the timestamp t of PBFT
+/// section 4.1, which is a counter).
+public struct RequestNumber: Hashable, Comparable, Sendable, CustomStringConvertible {
+    /// The number of the request that opens a session.
+    public static let opening = RequestNumber(0)
+
+    /// The number itself.
+    public let rawValue: UInt64
+
+    /// Names the request with this number.
+    public init(_ rawValue: UInt64) {
+        self.rawValue = rawValue
+    }
+
+    /// The order of the numbers.
+    public static func < (left: RequestNumber, right: RequestNumber) -> Bool { left.rawValue < right.rawValue }
+
+    /// For example `#12`.
+    public var description: String { "#\(rawValue)" }
+}
+
+/// A point of the time that replicas agree on, in nanoseconds since 1970-01-01 00:00 UTC, without leap seconds.
+public struct Timestamp: Hashable, Comparable, Sendable, CustomStringConvertible {
+    /// Before every proposal.
+    public static let zero = Timestamp(nanoseconds: 0)
+
+    /// Nanoseconds since the start of 1970.
+    public let nanoseconds: UInt64
+
+    /// Names a point of time.
+    public init(nanoseconds: UInt64) {
+        self.nanoseconds = nanoseconds
+    }
+
+    /// The order of time.
+    public static func < (left: Timestamp, right: Timestamp) -> Bool { left.nanoseconds < right.nanoseconds }
+
+    /// The nanoseconds in decimal.
+    public var description: String { "\(nanoseconds)ns" }
+}
+
+/// How many replicas there are, and how many of them must agree (PBFT section 4: n = 3f + 1).
+public struct ClusterSize: Hashable, Sendable {
+    /// The largest number of faulty replicas that a cluster can be set up for: 3 x 21 + 1 = 64 replicas fit one machine word of votes.
+    public static let mostFaults = 21
+
+    /// f: how many replicas may be faulty, at least 1.
+    public let faults: Int
+
+    /// The size that tolerates `faults` faulty replicas.
+    ///
+    /// - Returns: nil unless 1 <= faults <= ``mostFaults``.
+    public init?(faults: Int) {
+        guard (1...Self.mostFaults).contains(faults) else { return nil }
+        self.faults = faults
+    }
+
+    /// The size of a cluster with this many replicas.
+    ///
+    /// - Returns: nil unless the number is 3f + 1 with 1 <= f <= ``mostFaults``.
+    public init?(replicas: Int) {
+        guard replicas >= 4, replicas % 3 == 1 else { return nil }
+        self.init(faults: (replicas - 1) / 3)
+    }
+
+    /// n = 3f + 1.
+    public var replicas: Int { 3 * faults + 1 }
+
+    /// 2f + 1: two sets of this size share a correct replica.
+    public var quorum: Int { 2 * faults + 1 }
+
+    /// f + 1: a set of this size has a correct replica in it.
+    public var weakQuorum: Int { faults + 1 }
+
+    /// Every replica, in order.
+    public var members: [ReplicaID] { (0..<UInt8(replicas)).map(ReplicaID.init) }
+
+    /// Whether a replica with this number exists.
+    public func contains(_ replica: ReplicaID) -> Bool { replica.index < replicas }
+}

@@ -1,0 +1,26 @@
+/// The bounds of every length and count on the wire. A decoder checks them before it takes memory.
+public enum MessageLimits {
+    /// The longest operation, in bytes: a value of 1 MiB and what an operation needs beside it.
+    public static let operationBytes = 1 << 20 + 4 << 10
+
+    /// The longest result of one operation, in bytes.
+    public static let resultBytes = operationBytes
+
+    /// The most operations in one request (a bundle under one signature).
+    public static let operationsPerRequest = 64
+
+    /// The longest encoded request, in bytes.
+    public static let requestBytes = 2 << 20
+
+    /// The longest encoded reply without its header, in bytes.
+    public static let replyPayloadBytes = 2 << 20
+
+    /// The most requests in one batch.
+    public static let requestsPerBatch = 4096
+
+    /// The longest encoded batch, in bytes.
+    public static let batchBytes = 3 << 20
+
+    /// The most named counters in a status report.
+    public static let countersPerStatus = 256
+}

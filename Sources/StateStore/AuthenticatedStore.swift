@@ -1,0 +1,95 @@
+import Cryptography
+
+/// The replicated state: an ordered map of byte strings in two keyspaces, with a Merkle root at each checkpoint.
+///
+/// The seam between the replica and what holds its state: ``InMemoryStateStore`` here, a store on disk beside it. A
+/// store is used from one thread. What it computes depends only on the calls that changed it, so the stores of two
+/// correct replicas give the same root. A service never sees a store, only a ``ServiceState`` or a ``StateView`` of it.
+public protocol AuthenticatedStore: AnyObject {
+    /// The value under `key`, or nil when there is none.
+    func value(of key: [UInt8], in keyspace: Keyspace) -> [UInt8]?
+
+    /// Sets the value under `key`.
+    ///
+    /// Key and value are within ``StateLimits``: the caller has checked them.
+    func put(_ value: [UInt8], at key: [UInt8], in keyspace: Keyspace)
+
+    /// Removes the entry of `key`.
+    ///
+    /// - Returns: Whether there was one.
+    @discardableResult
+    func delete(_ key: [UInt8], in keyspace: Keyspace) -> Bool
+
+    /// Visits the entries of a range in the order of their keys, until the visitor stops.
+    ///
+    /// The visitor does not change the store.
+    func scan(
+        _ range: KeyRange,
+        in keyspace: Keyspace,
+        _ visit: (_ key: [UInt8], _ value: [UInt8]) -> ScanStep
+    )
+
+    /// The number of entries.
+    func count(in keyspace: Keyspace) -> Int
+
+    /// Opens a tentative section: from here on each write can be taken back, until the section is committed.
+    ///
+    /// Several may be open at once; a write belongs to the last one.
+    func beginTentative() -> TentativeMark
+
+    /// Makes the writes of the oldest open section final; it takes back nothing any more.
+    ///
+    /// - Parameter mark: The oldest open section. Batches commit in order, so no other one can be next.
+    func commit(_ mark: TentativeMark)
+
+    /// Restores the state of the moment when `mark` was made, and closes its section and all later ones.
+    ///
+    /// - Parameter mark: An open section.
+    func rollBack(to mark: TentativeMark)
+
+    /// Freezes the state as the checkpoint with this number. Hashes nothing yet; execution goes on at once.
+    ///
+    /// No section is open and no other checkpoint is being computed.
+    ///
+    /// - Parameter number: The sequence number of the last batch in the state; above that of all checkpoints before.
+    func beginCheckpoint(_ number: UInt64)
+
+    /// Computes a part of the Merkle root of the checkpoint that was begun.
+    ///
+    /// The whole work is proportional to the number of keys written since the checkpoint before, each counted twice:
+    /// once to find its place, once to hash its leaf and branches. Called with a small budget between batches, it never
+    /// holds up execution for long.
+    ///
+    /// - Parameter keys: The number of steps to take at most, at least 1.
+    /// - Returns: The root once it is known, which ends the checkpoint; nil while work is left.
+    func advanceCheckpoint(keys: Int) -> Digest?
+
+    /// The root of a finished checkpoint that is still kept, or nil.
+    func root(ofCheckpoint number: UInt64) -> Digest?
+
+    /// A node of the Merkle tree of a finished checkpoint that is still kept, as state transfer sends it.
+    ///
+    /// - Returns: nil when the checkpoint is not kept or has no node at `path`.
+    func node(at path: SubtreePath, inCheckpoint number: UInt64) -> StateNode?
+
+    /// Drops the checkpoints with smaller numbers than `number`.
+    func releaseCheckpoints(before number: UInt64)
+}
+
+extension AuthenticatedStore {
+    /// Freezes the state as the checkpoint with this number and computes its root at once.
+    public func checkpoint(_ number: UInt64) -> Digest {
+        beginCheckpoint(number)
+        while true {
+            if let root = advanceCheckpoint(keys: .max) {
+                return root
+            }
+        }
+    }
+}
+
+/// Names a tentative section of a store.
+public struct TentativeMark: Hashable, Sendable {
+    /// Its place in the order of all sections that were ever opened.
+    let number: UInt64
+}

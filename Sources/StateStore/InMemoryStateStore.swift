@@ -1,0 +1,216 @@
+import Cryptography
+import Invariants
+
+/// The state in memory: for tests, for the simulator, and for a cluster that trusts its number instead of its disks.
+///
+/// Current values lie in hash tables, their keys besides in an ordered index, and the state of each checkpoint in a
+/// persistent Merkle tree. Values are shared between them, never copied.
+public final class InMemoryStateStore: AuthenticatedStore {
+    private var values = ValueTable()
+    private var systemIndex = OrderedIndex()
+    private var serviceIndex = OrderedIndex()
+    private var dirty = DirtyKeys()
+
+    private var forest = MerkleForest()
+    /// The tree of the last finished checkpoint.
+    private var tree: MerkleTree?
+    private var pending: PendingCheckpoint?
+    /// The finished checkpoints that are kept, oldest first.
+    private var checkpoints: [Checkpoint] = []
+    private let checkpointsKept: Int
+
+    /// The open tentative sections, oldest first.
+    private var sections: [Section] = []
+    private var sectionsOpened: UInt64 = 0
+
+    /// Makes an empty store.
+    ///
+    /// - Parameter checkpointsKept: The number of finished checkpoints to keep, at least 1; older ones are dropped. The
+    ///   default covers a stable checkpoint, the two that fit between the water marks above it, and the one before it
+    ///   for slow readers.
+    public init(checkpointsKept: Int = 4) {
+        invariant(checkpointsKept >= 1, "no checkpoint would be kept")
+        self.checkpointsKept = checkpointsKept
+    }
+
+    /// The number of Merkle nodes hashed since the store was made: the measure of the work that checkpoints took.
+    public var hashedNodes: UInt64 { forest.hasher.nodes }
+
+    /// The number of Merkle nodes held for all kept checkpoints together.
+    public var heldNodes: Int { forest.count }
+
+    // MARK: Entries
+
+    /// The value under `key`, or nil: one look-up in a hash table.
+    public func value(of key: [UInt8], in keyspace: Keyspace) -> [UInt8]? {
+        values[StoreKey(key, in: keyspace)]
+    }
+
+    /// Sets the value under `key`. A key or value beyond ``StateLimits`` breaks an invariant.
+    public func put(_ value: [UInt8], at key: [UInt8], in keyspace: Keyspace) {
+        invariant(key.count <= StateLimits.keyBytes, "key longer than the state takes")
+        invariant(value.count <= StateLimits.valueBytes(in: keyspace), "value longer than the state takes")
+        let key = StoreKey(key, in: keyspace)
+        record(key, before: set(key, to: value))
+    }
+
+    /// Removes the entry of `key` and tells whether there was one.
+    @discardableResult
+    public func delete(_ key: [UInt8], in keyspace: Keyspace) -> Bool {
+        let key = StoreKey(key, in: keyspace)
+        guard let before = set(key, to: nil) else { return false }
+        record(key, before: before)
+        return true
+    }
+
+    /// Visits the entries of a range in the order of their keys: two binary searches, then one look-up an entry.
+    public func scan(
+        _ range: KeyRange,
+        in keyspace: Keyspace,
+        _ visit: (_ key: [UInt8], _ value: [UInt8]) -> ScanStep
+    ) {
+        let index = keyspace == .system ? systemIndex : serviceIndex
+        index.scan(range) { key in
+            guard let value = values[key] else { invariantViolated("indexed key has no value") }
+            return visit(key.bytes, value)
+        }
+    }
+
+    /// The number of entries, kept and not counted.
+    public func count(in keyspace: Keyspace) -> Int {
+        keyspace == .system ? systemIndex.count : serviceIndex.count
+    }
+
+    /// Sets or removes a value and keeps index and dirty keys in step with it.
+    ///
+    /// - Returns: The value before.
+    private func set(_ key: StoreKey, to value: [UInt8]?) -> [UInt8]? {
+        let before = values.set(key, to: value)
+        if value == nil, before == nil { return nil }
+        dirty.set(key, to: value)
+        if (before == nil) != (value == nil) {
+            switch key.keyspace {
+            case .system: value == nil ? systemIndex.remove(key) : systemIndex.insert(key)
+            case .service: value == nil ? serviceIndex.remove(key) : serviceIndex.insert(key)
+            }
+        }
+        return before
+    }
+
+    // MARK: Tentative sections
+
+    /// Opens a tentative section; it costs one record a write, with the value before it.
+    public func beginTentative() -> TentativeMark {
+        sectionsOpened += 1
+        let mark = TentativeMark(number: sectionsOpened)
+        sections.append(Section(mark: mark))
+        return mark
+    }
+
+    /// Makes the writes of the oldest open section final, by dropping its records.
+    public func commit(_ mark: TentativeMark) {
+        invariant(sections.first?.mark == mark, "committed section is not the oldest open one")
+        sections.removeFirst()
+    }
+
+    /// Restores the state of the moment when `mark` was made, by writing the values before each write back, last write
+    /// first.
+    public func rollBack(to mark: TentativeMark) {
+        invariant(sections.contains { $0.mark == mark }, "section to roll back is not open")
+        while let section = sections.popLast() {
+            for write in section.writes.reversed() {
+                _ = set(write.key, to: write.before)
+            }
+            if section.mark == mark { return }
+        }
+    }
+
+    private func record(_ key: StoreKey, before: [UInt8]?) {
+        guard !sections.isEmpty else { return }
+        sections[sections.count - 1].writes.append(Write(key: key, before: before))
+    }
+
+    // MARK: Checkpoints
+
+    /// Freezes the state as the checkpoint with this number: the keys written since the last one are set aside with
+    /// their values.
+    public func beginCheckpoint(_ number: UInt64) {
+        invariant(sections.isEmpty, "checkpoint of tentative state")
+        invariant(pending == nil, "checkpoint begun before the last one was finished")
+        invariant(checkpoints.last.map { $0.number < number } ?? true, "checkpoint numbers must rise")
+        pending = PendingCheckpoint(number: number, entries: dirty.entries, root: tree)
+        dirty = DirtyKeys()
+    }
+
+    /// Computes a part of the Merkle root; the store keeps the tree once it is finished, and drops the oldest beyond
+    /// its number.
+    public func advanceCheckpoint(keys: Int) -> Digest? {
+        guard var work = pending.take() else { invariantViolated("no checkpoint was begun") }
+        switch work.advance(keys: keys, in: &forest) {
+        case .workLeft:
+            pending = work
+            return nil
+        case .finished(let finished):
+            tree = finished
+            let replaced = forest.takeReplaced()
+            checkpoints.append(Checkpoint(number: work.number, tree: finished, replaced: replaced))
+            if checkpoints.count == 1 {
+                freeReplacedByOldest()
+            } else if checkpoints.count > checkpointsKept {
+                dropOldest()
+            }
+            return finished?.digest ?? .zero
+        }
+    }
+
+    /// The root of a finished checkpoint that is still kept, or nil.
+    public func root(ofCheckpoint number: UInt64) -> Digest? {
+        guard let checkpoint = checkpoints.last(where: { $0.number == number }) else { return nil }
+        return checkpoint.tree?.digest ?? .zero
+    }
+
+    /// The node at `path` in the tree of a finished checkpoint that is still kept, or nil.
+    public func node(at path: SubtreePath, inCheckpoint number: UInt64) -> StateNode? {
+        guard let checkpoint = checkpoints.last(where: { $0.number == number }) else { return nil }
+        return checkpoint.tree.flatMap { forest.node(at: path, in: $0) }
+    }
+
+    /// Drops the checkpoints with smaller numbers than `number`.
+    public func releaseCheckpoints(before number: UInt64) {
+        while let oldest = checkpoints.first, oldest.number < number {
+            dropOldest()
+        }
+    }
+
+    private func dropOldest() {
+        checkpoints.removeFirst()
+        freeReplacedByOldest()
+    }
+
+    /// Frees the nodes that the oldest kept checkpoint replaced: only checkpoints before it had them.
+    private func freeReplacedByOldest() {
+        guard !checkpoints.isEmpty else { return }
+        forest.free(checkpoints[0].replaced)
+        checkpoints[0].replaced = []
+    }
+
+    // MARK: Parts
+
+    private struct Checkpoint {
+        let number: UInt64
+        let tree: MerkleTree?
+        /// The nodes of the checkpoint before that this one has no more, until they are freed.
+        var replaced: [MerkleTree.Root]
+    }
+
+    private struct Section {
+        let mark: TentativeMark
+        var writes: [Write] = []
+    }
+
+    /// A write that can be taken back: the value before it, or nil when there was none.
+    private struct Write {
+        let key: StoreKey
+        let before: [UInt8]?
+    }
+}

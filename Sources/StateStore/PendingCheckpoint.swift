@@ -1,0 +1,91 @@
+import Cryptography
+import Invariants
+
+/// The keys written since the last checkpoint, each once, with their latest values.
+struct DirtyKeys {
+    struct Entry {
+        let key: StoreKey
+        var value: [UInt8]?
+    }
+
+    private(set) var entries: [Entry] = []
+    private var places: [StoreKey: Int] = [:]
+
+    /// Notes that `key` has `value` now, or is deleted.
+    mutating func set(_ key: StoreKey, to value: [UInt8]?) {
+        if let place = places[key] {
+            entries[place].value = value
+        } else {
+            places[key] = entries.count
+            entries.append(Entry(key: key, value: value))
+        }
+    }
+}
+
+/// A checkpoint whose root is being computed, in steps, beside execution.
+///
+/// First each changed key gets its path and falls into one of 256 buckets, by the path's first byte. Then the buckets
+/// are taken in order, sorted and merged into the tree a slice at a time: neighbours in the tree share the hashes above
+/// them. No step sorts or hashes more than a bucket or a slice, so none takes long however many keys changed.
+struct PendingCheckpoint {
+    private static let sliceKeys = 512
+    private static let bucketCount = 256
+
+    let number: UInt64
+    private var root: MerkleTree?
+    private let entries: [DirtyKeys.Entry]
+    private var nextEntry = 0
+    private var buckets: [[MerkleChange]] = Array(repeating: [], count: bucketCount)
+    private var nextBucket = 0
+    /// Changes of buckets already taken, sorted; those before `nextChange` are in the tree.
+    private var sorted: [MerkleChange] = []
+    private var nextChange = 0
+
+    init(number: UInt64, entries: [DirtyKeys.Entry], root: MerkleTree?) {
+        self.number = number
+        self.entries = entries
+        self.root = root
+    }
+
+    /// What one call to ``advance(keys:in:)`` came to.
+    enum Progress {
+        case workLeft
+        /// The new tree; nil when it is empty.
+        case finished(MerkleTree?)
+    }
+
+    /// Takes at most `keys` steps, a step being one key placed or one key merged.
+    mutating func advance(keys: Int, in forest: inout MerkleForest) -> Progress {
+        var left = max(keys, 1)
+        while nextEntry < entries.count {
+            guard left > 0 else { return .workLeft }
+            let entry = entries[nextEntry]
+            let path = forest.path(of: entry.key)
+            buckets[Int(path[0])].append(MerkleChange(path: path, key: entry.key, value: entry.value))
+            nextEntry += 1
+            left -= 1
+        }
+        while true {
+            takeBuckets()
+            guard nextChange < sorted.count else { return .finished(root) }
+            guard left > 0 else { return .workLeft }
+            let end = nextChange + min(Self.sliceKeys, left, sorted.count - nextChange)
+            root = forest.updated(root, with: sorted[nextChange..<end], depth: 0)
+            left -= end - nextChange
+            nextChange = end
+        }
+    }
+
+    /// Sorts further buckets once all taken changes are in the tree, until they make a slice.
+    private mutating func takeBuckets() {
+        guard nextChange == sorted.count else { return }
+        sorted.removeAll(keepingCapacity: true)
+        nextChange = 0
+        while nextBucket < Self.bucketCount, sorted.count < Self.sliceKeys {
+            buckets[nextBucket].sort { $0.path < $1.path }
+            sorted.append(contentsOf: buckets[nextBucket])
+            buckets[nextBucket] = []
+            nextBucket += 1
+        }
+    }
+}

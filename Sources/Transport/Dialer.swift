@@ -1,0 +1,240 @@
+import Cryptography
+import Invariants
+import NIOCore
+import NIOPosix
+
+/// Keeps one connection to another replica's endpoint open: dials, and dials again whenever the connection ends. Used
+/// on its event loop only. It keeps itself alive from ``start()`` to ``stop()``.
+public final class Dialer: ConnectionOwner {
+    /// Whom to dial and how.
+    public struct Configuration: Sendable {
+        /// The address or name to dial.
+        public let host: String
+
+        /// The port to dial, 1 to 65535.
+        public let port: Int
+
+        /// Who should be there.
+        public let peer: Identity
+
+        /// That identity's keys.
+        public let keys: KnownIdentity
+
+        /// Which of its endpoints is dialled.
+        public let purpose: EndpointPurpose
+
+        /// The address of this machine to dial from; nil leaves it to the operating system.
+        public let localAddress: String?
+
+        /// The bounds on the connection; the handshake's time-out is also that of connecting.
+        public let limits: TransportLimits
+
+        /// How long to wait between attempts.
+        public let backOff: BackOff
+
+        /// Describes a connection.
+        public init(
+            host: String,
+            port: Int,
+            peer: Identity,
+            keys: KnownIdentity,
+            purpose: EndpointPurpose,
+            localAddress: String? = nil,
+            limits: TransportLimits = .standard,
+            backOff: BackOff = BackOff()
+        ) {
+            self.host = host
+            self.port = port
+            self.peer = peer
+            self.keys = keys
+            self.purpose = purpose
+            self.localAddress = localAddress
+            self.limits = limits
+            self.backOff = backOff
+        }
+    }
+
+    /// Whom it dials and how.
+    public let configuration: Configuration
+
+    /// The open link; nil while there is none.
+    public private(set) var link: Link?
+
+    private let local: LocalIdentity
+    private let eventLoop: any EventLoop
+    private weak var delegate: (any TransportDelegate)?
+    private var backOff: BackOff
+    private var state = State.idle
+    private var linkedAt = NIODeadline.now()
+
+    private enum State {
+        case idle
+        case connecting
+        case handshaking(ConnectionHandler)
+        case linked
+        case waiting(Scheduled<Void>)
+        case stopped
+    }
+
+    /// Makes a dialer; ``start()`` starts it.
+    ///
+    /// - Parameters:
+    ///   - configuration: Whom to dial and how.
+    ///   - local: Who this process is.
+    ///   - eventLoop: The loop on which this call is made and everything happens.
+    ///   - delegate: Is told what happens; held weakly.
+    public init(
+        _ configuration: Configuration,
+        local: LocalIdentity,
+        eventLoop: any EventLoop,
+        delegate: any TransportDelegate
+    ) {
+        self.configuration = configuration
+        self.local = local
+        self.eventLoop = eventLoop
+        self.delegate = delegate
+        backOff = configuration.backOff
+    }
+
+    /// Dials, from now on until ``stop()``.
+    public func start() {
+        eventLoop.preconditionInEventLoop()
+        guard case .idle = state else { return }
+        dial()
+    }
+
+    /// Closes the connection and dials no more; for good.
+    public func stop() {
+        eventLoop.preconditionInEventLoop()
+        let previous = state
+        state = .stopped
+        switch previous {
+        case .handshaking(let handler): handler.abandon(.stopped)
+        case .linked: link?.closeAtOnce(.stopped)
+        case .waiting(let attempt): attempt.cancel()
+        case .idle, .connecting, .stopped: break
+        }
+    }
+
+    // MARK: Dialling
+
+    private func dial() {
+        state = .connecting
+        let bound = NIOLoopBound(self, eventLoop: eventLoop)
+        var bootstrap = ClientBootstrap(group: eventLoop)
+            .connectTimeout(TimeAmount(configuration.limits.handshakeTimeout))
+            .channelOption(.tcpOption(.tcp_nodelay), value: 1)
+            .channelOption(.recvAllocator, value: ReceiveBuffers.allocator)
+            .channelOption(.maxMessagesPerRead, value: ReceiveBuffers.readsPerTurn)
+        if let address = configuration.localAddress {
+            do {
+                bootstrap = bootstrap.bind(to: try SocketAddress(ipAddress: address, port: 0))
+            } catch {
+                return failed(.unreachable("\(address) is not an address of this machine"))
+            }
+        }
+        bootstrap = bootstrap.channelInitializer { channel in
+            channel.eventLoop.makeCompletedFuture { try bound.value.take(channel) }
+        }
+        connect(bootstrap)
+            .assumeIsolated()
+            .whenFailure { error in
+                if case .connecting = self.state { self.failed(.unreachable(Self.sentence(for: error))) }
+            }
+    }
+
+    /// Connects. An address is not looked up like a name: that takes another thread, which may outlive the event loop.
+    private func connect(_ bootstrap: ClientBootstrap) -> EventLoopFuture<any Channel> {
+        guard let address = try? SocketAddress(ipAddress: configuration.host, port: configuration.port) else {
+            return bootstrap.connect(host: configuration.host, port: configuration.port)
+        }
+        return bootstrap.connect(to: address)
+    }
+
+    /// Prepares a connection that is about to be made.
+    func take(_ channel: any Channel) throws {
+        let initiator = HandshakeInitiator(
+            local: local,
+            peer: configuration.peer,
+            endpoint: configuration.purpose,
+            keys: configuration.keys
+        )
+        let handler = ConnectionHandler(
+            initiator: initiator,
+            endpoint: configuration.purpose,
+            limits: configuration.limits,
+            owner: self
+        )
+        try channel.pipeline.syncOperations.addHandler(handler)
+    }
+
+    private func failed(_ reason: ConnectionRefusal, remoteAddress: String = "") {
+        if case .stopped = state { return }
+        delegate?.connectionRefused(
+            at: .dialer(configuration.peer),
+            remoteAddress: remoteAddress.isEmpty ? "\(configuration.host):\(configuration.port)" : remoteAddress,
+            reason: reason
+        )
+        dialLater()
+    }
+
+    private func dialLater() {
+        // The delegate may have stopped this dialer just now.
+        if case .stopped = state { return }
+        let delay = backOff.next()
+        state = .waiting(eventLoop.assumeIsolated().scheduleTask(in: TimeAmount(delay)) { self.dial() })
+    }
+
+    private static func sentence(for error: any Error) -> String {
+        let cause = (error as? NIOConnectionError).flatMap { $0.connectionErrors.first?.error } ?? error
+        return switch cause {
+        case let error as IOError: error.description
+        case ChannelError.connectTimeout: "connecting took too long"
+        case is NIOConnectionError: "the name has no address"
+        default: String(describing: cause)
+        }
+    }
+
+    // MARK: ConnectionOwner
+
+    func handshakeBegan(_ handler: ConnectionHandler) {
+        // A name with several addresses may give a second connection, which is not wanted.
+        guard case .connecting = state else { return handler.abandon(.stopped) }
+        state = .handshaking(handler)
+    }
+
+    func handshakeAnswered(_ claimant: Identity) {
+        invariantViolated("a dialer's handshakes are answered by the other end")
+    }
+
+    func mayOpen(_ peer: Identity, on handler: ConnectionHandler) -> Bool {
+        isCurrent(handler)
+    }
+
+    func handshakeFailed(_ handler: ConnectionHandler, remoteAddress: String, reason: ConnectionRefusal) {
+        if isCurrent(handler) { failed(reason, remoteAddress: remoteAddress) }
+    }
+
+    private func isCurrent(_ handler: ConnectionHandler) -> Bool {
+        if case .handshaking(let current) = state { current === handler } else { false }
+    }
+
+    func linkOpened(_ link: Link) {
+        state = .linked
+        self.link = link
+        linkedAt = .now()
+        delegate?.linkOpened(link)
+    }
+
+    func linkReadable(_ link: Link) {
+        delegate?.linkReadable(link)
+    }
+
+    func linkClosed(_ link: Link, reason: LinkCloseReason) {
+        self.link = nil
+        // A link that lived is no reason to wait; one that is closed again and again is.
+        if NIODeadline.now() - linkedAt >= TimeAmount(configuration.backOff.longest) { backOff = configuration.backOff }
+        delegate?.linkClosed(link, reason: reason)
+        dialLater()
+    }
+}

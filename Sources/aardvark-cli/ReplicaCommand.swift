@@ -1,0 +1,93 @@
+import Aardvark
+import ArgumentParser
+import Cryptography
+import Foundation
+import KeyValueService
+import Logging
+import Messages
+import ServiceLifecycle
+import UnixSignals
+
+/// `aardvark replica`.
+struct ReplicaCommand: AsyncParsableCommand {
+    static let configuration = CommandConfiguration(
+        commandName: "replica",
+        abstract: "Run one replica until it is told to stop.",
+        discussion: """
+            Listens on the endpoints that the cluster file gives it, and serves until SIGTERM or Ctrl-C. It logs to the \
+            standard error output.
+
+              aardvark replica --cluster cluster/cluster.yaml --id 0
+            """
+    )
+
+    @OptionGroup var clusterOptions: ClusterOptions
+
+    @Option(name: .long, help: ArgumentHelp("The replica's number, from 0.", valueName: "number"))
+    var id: UInt8
+
+    @Option(
+        name: .long,
+        help: ArgumentHelp(
+            "The replica's key file. (default: keys/replica-N.key beside the cluster file)",
+            valueName: "file"
+        ),
+        completion: .file(extensions: ["key"])
+    )
+    var key: String?
+
+    @Option(name: .long, help: "How much to log.")
+    var logLevel = LogLevel.info
+
+    @Flag(
+        help: ArgumentHelp(
+            "Stop when the standard input closes, and not at Ctrl-C: for a parent process that runs replicas.",
+            visibility: .private
+        )
+    )
+    var lifeline = false
+
+    func run() async throws {
+        let cluster = try clusterOptions.load()
+        let key = try cluster.key(of: Identity(role: .replica, number: UInt32(id)), at: key)
+        let logger = logLevel.logger(label: "aardvark.replica")
+        let server = try ReplicaServer(
+            cluster: cluster,
+            replica: ReplicaID(id),
+            key: key,
+            service: KeyValueService(),
+            logger: logger
+        )
+        let group = ServiceGroup(
+            configuration: ServiceGroupConfiguration(
+                services: [ServiceGroupConfiguration.ServiceConfiguration(service: server)],
+                gracefulShutdownSignals: lifeline ? [.sigterm] : [.sigterm, .sigint],
+                logger: logger
+            )
+        )
+        guard lifeline else { return try await group.run() }
+        // A Ctrl-C at the terminal reaches the parent too, which then stops its replicas in order.
+        let ignored = await UnixSignalsSequence(trapping: .sigint, .sighup)
+        let ignoring = Task { for await _ in ignored {} }
+        defer { ignoring.cancel() }
+        Self.onEndOfInput {
+            logger.notice("the parent process is gone; stopping")
+            Task {
+                await group.triggerGracefulShutdown()
+                // The graceful way may wait for a peer; nobody is left to wait for this process.
+                try? await Task.sleep(for: .seconds(5))
+                Foundation.exit(0)
+            }
+        }
+        try await group.run()
+    }
+
+    /// Calls `body` once, when nobody holds the other end of the standard input any more.
+    private static func onEndOfInput(_ body: @escaping @Sendable () -> Void) {
+        // A thread that waits in read(2): a dispatch source on a pipe that is hung up crashes libdispatch on Linux.
+        Thread.detachNewThread {
+            while let bytes = try? FileHandle.standardInput.read(upToCount: 4_096), !bytes.isEmpty {}
+            body()
+        }
+    }
+}

@@ -1,0 +1,77 @@
+import Agreement
+import Messages
+import Testing
+
+/// Retransmission to every replica and forwarding to the primary (PBFT section 4.1).
+struct ForwardingTests {
+    private let keys = Keys()
+
+    @Test func `a backup forwards a checked request of a client to the primary, and the primary orders it`() {
+        let backup = TestReplica(2, keys: keys)
+        backup.receive(keys.opening(1))
+        #expect(backup.sentForwards.map(\.digest) == [keys.opening(1).digest])
+        #expect(backup.outbox.map(\.recipient) == [.replica(ReplicaID(0))])
+        let primary = TestReplica(0, keys: keys)
+        primary.receive(.forward(Unverified(keys.opening(1))), from: 2)
+        #expect(primary.checkedRequests == 1, "a forwarded request is checked by the primary itself")
+        primary.endTurn()
+        #expect(primary.sentPrePrepares.count == 1)
+    }
+
+    @Test func `a backup forwards nothing that it could not check`() {
+        let backup = TestReplica(2, keys: keys)
+        backup.receive(keys.request(1, number: 0, [], spoiledFor: [ReplicaID(2)]))
+        #expect(backup.outbox.isEmpty && backup.dropped(.badAuthentication) == 1)
+    }
+
+    @Test func `a request that a client sends again to a backup is forwarded again without another check`() {
+        let backup = TestReplica(2, keys: keys)
+        backup.receive(keys.opening(1))
+        backup.receive(keys.opening(1))
+        #expect(backup.sentForwards.count == 2 && backup.checkedRequests == 1)
+    }
+
+    @Test func `a backup takes no forwards, and the primary forwards nothing`() {
+        let backup = TestReplica(2, keys: keys)
+        backup.receive(.forward(Unverified(keys.opening(1))), from: 3)
+        #expect(backup.outbox.isEmpty && backup.dropped(.wrongRole) == 1 && backup.checkedRequests == 0)
+        let primary = TestReplica(0, keys: keys)
+        primary.receive(keys.opening(1))
+        primary.receive(keys.opening(1))
+        #expect(primary.sentForwards.isEmpty && primary.dropped(.duplicateRequest) == 1)
+    }
+
+    @Test func `forwards of one request by every backup are ordered once`() {
+        let primary = TestReplica(0, keys: keys)
+        for peer: UInt8 in 1...3 {
+            primary.receive(.forward(Unverified(keys.opening(1))), from: peer)
+        }
+        primary.endTurn()
+        #expect(primary.sentPrePrepares.map(\.batch.requests.count) == [1])
+    }
+
+    @Test func `a client whose primary does not hear it is served after its time-out`() {
+        let cluster = TestCluster()
+        cluster.openSessions()
+        cluster.filter = { link, _ in
+            link.from == .client(1) && link.to == .replica(0) ? .drop : .deliver
+        }
+        cluster.run(["a"])
+        #expect(cluster.client(1).results.isEmpty)
+        cluster.advance(by: 100_000_000)
+        #expect(cluster.client(1).results == [1: "1:a"])
+        #expect(cluster.replicas.allSatisfy { $0.operations == ["a"] })
+    }
+
+    @Test func `replies that were lost come from the reply cache`() {
+        let cluster = TestCluster()
+        cluster.openSessions()
+        cluster.filter = { link, _ in link.to == .client(1) ? .drop : .deliver }
+        cluster.run(["a"])
+        cluster.filter = { _, _ in .deliver }
+        let batches = cluster[0].batches.count
+        cluster.advance(by: 100_000_000)
+        #expect(cluster.client(1).results == [1: "1:a"])
+        #expect(cluster[0].batches.count == batches, "nothing was ordered again")
+    }
+}

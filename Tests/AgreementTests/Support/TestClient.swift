@@ -1,0 +1,88 @@
+import Agreement
+import Messages
+
+/// One client engine with a hand-turned shell round it.
+final class TestClient {
+    let id: ClientID
+    private var engine: ClientEngine
+    private var effects: [ClientEngine.Effect] = []
+
+    /// Nanoseconds of the clock.
+    var time: UInt64 = 1_000_000_000
+    /// What it wants to send, and to whom; nil for every replica.
+    var outbox: [(request: Request, to: ReplicaID?)] = []
+    /// The results by ticket, as text.
+    private(set) var results: [UInt64: String] = [:]
+    private(set) var completions: [UInt64] = []
+    private(set) var tooLarge: [UInt64] = []
+    private(set) var superseded: [UInt64] = []
+    private(set) var opened: [SessionID] = []
+    private(set) var refusedFor: [SessionID] = []
+
+    init(_ id: UInt32, keys: Keys, window: Int = 1, bundle: Int = 1, retransmission: UInt64 = 100_000_000) {
+        self.id = ClientID(id)
+        engine = ClientEngine(
+            configuration: ClientEngine.Configuration(
+                size: keys.size,
+                client: ClientID(id),
+                window: window,
+                bundle: bundle,
+                retransmissionNanoseconds: retransmission
+            ),
+            authenticator: keys.authenticator(of: ClientID(id))
+        )
+    }
+
+    var deadline: Instant? { engine.deadline }
+    var unanswered: Int { engine.unanswered }
+    var view: View { engine.view }
+    var isClosed: Bool { engine.isClosed }
+    var retransmissions: UInt64 { engine.retransmissions }
+
+    private var now: Instant { Instant(nanoseconds: time) }
+
+    func open(_ session: UInt64 = 1) {
+        engine.open(SessionID(session), now: now, into: &effects)
+        drain()
+    }
+
+    func submit(_ operation: String, ticket: UInt64) {
+        engine.submit(Array(operation.utf8), ticket: ticket)
+    }
+
+    func withdraw(_ ticket: UInt64) -> Bool {
+        engine.withdraw(ticket: ticket)
+    }
+
+    func flush() {
+        engine.flush(now: now, into: &effects)
+        drain()
+    }
+
+    func receive(_ reply: Reply, from replica: UInt8) {
+        engine.receive(reply, from: ReplicaID(replica), into: &effects)
+        drain()
+    }
+
+    func passTime() {
+        engine.timePassed(now: now, into: &effects)
+        drain()
+    }
+
+    private func drain() {
+        for effect in effects {
+            switch effect {
+            case .sendToPrimary(let request, let primary): outbox.append((request, primary))
+            case .sendToAll(let request): outbox.append((request, nil))
+            case .sessionOpened(let session): opened.append(session)
+            case .sessionRefused(let current): refusedFor.append(current)
+            case .completed(let ticket, let result):
+                results[ticket] = String(decoding: result, as: UTF8.self)
+                completions.append(ticket)
+            case .resultTooLarge(let ticket): tooLarge.append(ticket)
+            case .superseded(let ticket): superseded.append(ticket)
+            }
+        }
+        effects.removeAll()
+    }
+}

@@ -1,0 +1,310 @@
+import Cryptography
+import Invariants
+import Messages
+
+@testable import Agreement
+
+/// One engine with a hand-turned shell round it: toy service, records, a log whose syncs the test can hold back, a clock that the test
+/// sets. What leaves (durable or not needing it) is in ``outbox`` and ``replies`` until the test or a ``TestCluster`` takes it.
+final class TestReplica {
+    struct Sent {
+        let message: PeerMessage
+        let recipient: Recipient
+    }
+
+    private enum Held {
+        case message(Sent, after: LogPosition)
+        case replies([AddressedReply], after: LogPosition)
+    }
+
+    let id: ReplicaID
+    let keys: Keys
+    private var engine: Replica
+    private var effects: [Effect] = []
+    private var held: [Held] = []
+    private var checks: [Effect] = []
+    private(set) var durable = LogPosition.start
+
+    /// Nanoseconds of both clocks.
+    var time: UInt64 = 1_000_000_000
+    /// How far the wall clock is from the other one.
+    var wallOffset: Int64 = 0
+    /// Whether records become durable at once; otherwise at ``sync()``.
+    var syncsAtOnce = true
+    /// Whether checks are carried out at once; otherwise at ``releaseChecks()``.
+    var checksAtOnce = true
+    /// Changes a root before the engine gets it, as a damaged state would.
+    var distortsRoots = false
+
+    private(set) var service = ToyService()
+    private(set) var records: [[UInt8]: [UInt8]] = [:]
+    private(set) var journal: [LogRecord] = []
+    private(set) var batches: [Execution] = []
+    private(set) var events: [Event] = []
+    private(set) var checkedRequests = 0
+    private(set) var checkpointsTaken: [SequenceNumber] = []
+    private(set) var discardedBefore: SequenceNumber?
+    var outbox: [Sent] = []
+    var replies: [AddressedReply] = []
+
+    init(_ id: UInt8, keys: Keys, limits: Limits = .small) {
+        self.id = ReplicaID(id)
+        self.keys = keys
+        let configuration = ReplicaConfiguration(
+            size: keys.size,
+            replica: ReplicaID(id),
+            cluster: keys.cluster,
+            switches: keys.switches,
+            limits: limits,
+            clients: keys.clients
+        )
+        engine = Replica(configuration: configuration, signer: CheapSigner.replica(ReplicaID(id)))
+    }
+
+    var executed: SequenceNumber { engine.executed }
+    var stable: SequenceNumber { engine.stable }
+    var high: SequenceNumber { engine.high }
+    var isPrimary: Bool { engine.isPrimary }
+    var deadline: Instant? { engine.deadline }
+    var certificate: [Checkpoint] { engine.checkpoints.certificate }
+
+    private var now: ClockReading {
+        ClockReading(
+            monotonic: Instant(nanoseconds: time),
+            wall: Timestamp(nanoseconds: UInt64(Int64(time) + wallOffset))
+        )
+    }
+
+    // MARK: Inputs
+
+    func receive(_ message: PeerMessage, from peer: UInt8) {
+        engine.receive(message, from: ReplicaID(peer), now: now, into: &effects)
+        drain()
+    }
+
+    func receive(_ request: Request) {
+        engine.receive(Unverified(request), now: now, into: &effects)
+        drain()
+    }
+
+    func peerConnected(_ peer: UInt8) {
+        engine.peerConnected(ReplicaID(peer), now: now, into: &effects)
+        drain()
+    }
+
+    func endTurn() {
+        engine.turnEnded(now: now, into: &effects)
+        drain()
+    }
+
+    func passTime() {
+        engine.timePassed(now: now, into: &effects)
+        drain()
+    }
+
+    /// Makes every record durable and lets go what waited for it.
+    func sync() {
+        sync(records: journal.count)
+    }
+
+    /// Makes the first records durable and lets go what waited for them.
+    func sync(records: Int) {
+        durable = LogPosition(rawValue: UInt64(min(records, journal.count)))
+        release()
+    }
+
+    /// Carries out the checks that were held back.
+    func releaseChecks() {
+        let waiting = checks
+        checks = []
+        for check in waiting {
+            carryOut(check: check)
+        }
+        drain()
+    }
+
+    // MARK: Effects
+
+    private func drain() {
+        var next = 0
+        while next < effects.count {
+            let effect = effects[next]
+            next += 1
+            perform(effect)
+        }
+        effects.removeAll()
+        if syncsAtOnce { sync() }
+    }
+
+    private func perform(_ effect: Effect) {
+        switch effect {
+        case .persist(let record, let position):
+            journal.append(record)
+            invariant(position.rawValue == UInt64(journal.count), "positions count the records")
+        case .send(let message, let recipient, let position):
+            invariant(position.rawValue <= UInt64(journal.count), "a message after a record that is not there")
+            invariant(recipient != .replica(id), "a replica that sends to itself")
+            held.append(.message(Sent(message: message, recipient: recipient), after: position))
+            release()
+        case .reply(let replies, let position):
+            held.append(.replies(replies, after: position))
+            release()
+        case .checkRequest, .checkBatch, .checkCheckpoint:
+            if checksAtOnce { carryOut(check: effect) } else { checks.append(effect) }
+        case .execute(let execution):
+            execute(execution)
+        case .record(let changes):
+            for change in changes {
+                records[change.key] = change.value
+            }
+        case .takeCheckpoint(let sequence):
+            checkpointsTaken.append(sequence)
+            engine.checkpointTaken(sequence, root: root, now: now, into: &effects)
+        case .discardCheckpoints(let sequence):
+            discardedBefore = sequence
+        case .note(let event):
+            events.append(event)
+        }
+    }
+
+    private func carryOut(check: Effect) {
+        switch check {
+        case .checkRequest(let request, let source):
+            checkedRequests += 1
+            engine.requestChecked(keys.verify(request, at: id), from: source, now: now, into: &effects)
+        case .checkBatch(let place, let requests):
+            checkedRequests += requests.count
+            let valid = requests.allSatisfy { keys.verify($0, at: id) != nil }
+            engine.batchChecked(place, valid: valid, now: now, into: &effects)
+        case .checkCheckpoint(let checkpoint):
+            guard let verified = keys.verify(checkpoint) else { return }
+            engine.checkpointVerified(verified, now: now, into: &effects)
+        default:
+            invariantViolated("an effect that is no check")
+        }
+    }
+
+    private func execute(_ execution: Execution) {
+        batches.append(execution)
+        var results: [[[UInt8]]] = []
+        for request in execution.requests {
+            results.append(
+                request.operations.map { service.execute($0, of: request.client, at: execution.time) }
+            )
+        }
+        engine.executed(execution.sequence, results: results, now: now, into: &effects)
+    }
+
+    /// A hash of the service's and the engine's own state.
+    var root: Digest {
+        var bytes = service.digest.bytes
+        for key in records.keys.sorted(by: { $0.lexicographicallyPrecedes($1) }) {
+            bytes.append(lengthPrefixed: key)
+            bytes.append(lengthPrefixed: records[key] ?? [])
+        }
+        if distortsRoots { bytes.append(0) }
+        return Digest.of(bytes)
+    }
+
+    private func release() {
+        var kept: [Held] = []
+        for item in held {
+            switch item {
+            case .message(let sent, let position) where position <= durable:
+                outbox.append(sent)
+            case .replies(let released, let position) where position <= durable:
+                replies.append(contentsOf: released)
+            case .message, .replies:
+                kept.append(item)
+            }
+        }
+        held = kept
+    }
+}
+
+// MARK: What tests look at
+
+extension TestReplica {
+    func takeOutbox() -> [Sent] {
+        defer { outbox = [] }
+        return outbox
+    }
+
+    var sentPrePrepares: [PrePrepare] {
+        outbox.compactMap { if case .prePrepare(let prePrepare) = $0.message { prePrepare } else { nil } }
+    }
+
+    func sentVotes(_ phase: Vote.Phase) -> [Vote] {
+        outbox.compactMap {
+            if case .vote(let vote) = $0.message, vote.phase == phase { vote } else { nil }
+        }
+    }
+
+    var sentForwards: [Request] {
+        outbox.compactMap { if case .forward(let request) = $0.message { request.claim } else { nil } }
+    }
+
+    var sentCheckpoints: [Checkpoint] {
+        outbox.compactMap { if case .checkpoint(let checkpoint) = $0.message { checkpoint.claim } else { nil } }
+    }
+
+    var sentCatchUps: [CatchUp] {
+        outbox.compactMap { if case .catchUp(let catchUp) = $0.message { catchUp } else { nil } }
+    }
+
+    func dropped(_ reason: DropReason) -> Int {
+        events.count { $0 == .dropped(reason) }
+    }
+
+    func accusations(_ accusation: Accusation, of replica: UInt8) -> Int {
+        events.count { $0 == .accused(ReplicaID(replica), accusation) }
+    }
+
+    /// The operations that took effect, in their order.
+    var operations: [String] {
+        service.steps.map { String(decoding: $0.operation, as: UTF8.self) }
+    }
+
+    /// Votes of peers for a batch.
+    func receive(_ phase: Vote.Phase, _ sequence: UInt64, _ digest: Digest, from peers: [UInt8], view: UInt64 = 0) {
+        for peer in peers {
+            let vote = Vote(phase, view: View(view), sequence: SequenceNumber(sequence), digest: digest)
+            receive(.vote(vote), from: peer)
+        }
+    }
+
+    /// A whole agreement on a batch, as f = 1 allows it with every peer correct.
+    func agree(on prePrepare: PrePrepare) {
+        let peers = keys.size.members.filter { $0 != id }.map(\.rawValue)
+        let backups = peers.filter { $0 != 0 }
+        if !isPrimary { receive(.prePrepare(prePrepare), from: 0) }
+        receive(.prepare, prePrepare.sequence.rawValue, prePrepare.batch.digest, from: backups)
+        receive(.commit, prePrepare.sequence.rawValue, prePrepare.batch.digest, from: peers)
+    }
+}
+
+extension Limits {
+    /// Small marks, so that tests reach them soon: K = 4, L = 8.
+    static var small: Limits {
+        var limits = Limits()
+        limits.checkpointInterval = 4
+        limits.logWindow = 8
+        return limits
+    }
+}
+
+extension PrePrepare {
+    /// A proposal of the primary of view 0 at a time that test replicas find right.
+    static func proposal(
+        _ sequence: UInt64,
+        _ requests: [Request],
+        time: UInt64 = 1_000_000_000,
+        view: UInt64 = 0
+    ) -> PrePrepare {
+        PrePrepare(
+            view: View(view),
+            sequence: SequenceNumber(sequence),
+            batch: Batch(time: Timestamp(nanoseconds: time), requests: requests)
+        )
+    }
+}

@@ -1,0 +1,132 @@
+import Cryptography
+import Messages
+
+/// The three places at which messages arrive.
+enum Decoder: String, CaseIterable, Sendable {
+    case peer
+    case client
+    case answer
+
+    /// Decodes, and encodes again from the decoded fields.
+    func reencoded(_ bytes: [UInt8], in range: Range<Int>? = nil) throws(MalformedMessage) -> [UInt8] {
+        let range = range ?? 0..<bytes.count
+        switch self {
+        case .peer:
+            return Canonical.bytes(try PeerMessage(decoding: bytes, in: range))
+        case .client:
+            return Canonical.bytes(try ClientMessage(decoding: bytes, in: range))
+        case .answer:
+            return Canonical.bytes(try ReplicaAnswer(decoding: bytes, in: range))
+        }
+    }
+
+    /// The same by the messages' own encoders, which may keep the bytes that came in.
+    func encoded(_ bytes: [UInt8], in range: Range<Int>? = nil) throws(MalformedMessage) -> [UInt8] {
+        let range = range ?? 0..<bytes.count
+        switch self {
+        case .peer: return try PeerMessage(decoding: bytes, in: range).encoded
+        case .client: return try ClientMessage(decoding: bytes, in: range).encoded
+        case .answer: return try ReplicaAnswer(decoding: bytes, in: range).encoded
+        }
+    }
+}
+
+/// A second encoder, which uses the public fields only: a field that a decoder reads wrong shows as different bytes.
+enum Canonical {
+    static func bytes(_ message: PeerMessage) -> [UInt8] {
+        switch message {
+        case .prePrepare(let message):
+            var bytes = [0x10] + integer(message.view.rawValue) + integer(message.sequence.rawValue)
+            bytes += integer(message.batch.time.nanoseconds) + integer(UInt16(message.batch.requests.count))
+            for request in message.batch.requests {
+                bytes += prefixed(Self.bytes(request))
+            }
+            return bytes
+        case .vote(let vote):
+            let type: UInt8 = vote.phase == .prepare ? 0x11 : 0x12
+            return [type] + integer(vote.view.rawValue) + integer(vote.sequence.rawValue) + vote.digest.bytes
+        case .checkpoint(let message):
+            let claim = message.claim
+            return [0x13, claim.replica.rawValue] + integer(claim.sequence.rawValue) + claim.root.bytes
+                + claim.signature.bytes
+        case .forward(let request):
+            return [0x14] + Self.bytes(request.claim)
+        case .catchUp(let message):
+            return [0x15] + integer(message.executed.rawValue)
+        }
+    }
+
+    static func bytes(_ message: ClientMessage) -> [UInt8] {
+        switch message {
+        case .request(let request): Self.bytes(request.claim)
+        case .statusQuery(let tag): [0x02] + integer(tag)
+        }
+    }
+
+    static func bytes(_ message: ReplicaAnswer) -> [UInt8] {
+        switch message {
+        case .reply(let reply):
+            return [0x81] + integer(reply.view.rawValue) + integer(reply.sequence.rawValue) + bytes(reply.payload)
+        case .status(let tag, let status):
+            var bytes = [0x82] + integer(tag) + [status.replica.rawValue] + text(status.protocolName)
+            bytes += integer(status.view.rawValue) + [status.primary.rawValue]
+            for mark in [status.executed, status.stable, status.low, status.high] {
+                bytes += integer(mark.rawValue)
+            }
+            bytes += [UInt8(status.connectedPeers.count)] + status.connectedPeers.map(\.rawValue)
+            bytes += integer(UInt16(status.counters.count))
+            for counter in status.counters {
+                bytes += text(counter.name) + integer(counter.value)
+            }
+            return bytes
+        }
+    }
+
+    static func bytes(_ request: Request) -> [UInt8] {
+        var bytes = [0x01] + integer(request.client.rawValue) + integer(request.session.rawValue)
+        bytes += integer(request.number.rawValue) + [request.kind == .openSession ? 0 : 1]
+        bytes += integer(UInt16(request.operationCount))
+        for operation in request.operations {
+            bytes += prefixed(operation)
+        }
+        if let signature = request.signature {
+            return bytes + [1] + signature.bytes
+        }
+        var macs: [UInt8] = []
+        var count: UInt8 = 0
+        while let mac = request.mac(for: ReplicaID(count)) {
+            mac.append(to: &macs)
+            count += 1
+        }
+        return bytes + [2, count] + macs
+    }
+
+    static func bytes(_ payload: Reply.Payload) -> [UInt8] {
+        let outcome: UInt8 =
+            switch payload.outcome {
+            case .executed: 0
+            case .sessionOpened: 1
+            case .sessionOutdated: 2
+            case .resultsTooLarge: 3
+            }
+        let results = payload.results
+        var bytes = integer(payload.session.rawValue) + integer(payload.number.rawValue) + [outcome]
+        bytes += integer(UInt16(results.count))
+        for result in results {
+            bytes += prefixed(result)
+        }
+        return bytes
+    }
+
+    static func integer<Integer: FixedWidthInteger>(_ value: Integer) -> [UInt8] {
+        (0..<Integer.bitWidth / 8).map { UInt8(truncatingIfNeeded: value >> (8 * $0)) }
+    }
+
+    static func prefixed(_ bytes: [UInt8]) -> [UInt8] {
+        integer(UInt32(bytes.count)) + bytes
+    }
+
+    private static func text(_ text: String) -> [UInt8] {
+        [UInt8(text.utf8.count)] + Array(text.utf8)
+    }
+}

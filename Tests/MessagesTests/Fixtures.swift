@@ -1,0 +1,126 @@
+import Messages
+import Testing
+
+@testable import Cryptography
+
+/// The cluster, the keys and the fields that all golden messages are made of.
+///
+/// The cluster's identifier is the bytes 0 to 31. Seeds and ephemeral secrets are one byte, repeated 32 times: 0x10 + i for replica i,
+/// 0x20 + c for client c, 0x31 and 0x32 for the ephemeral secrets of client and replica.
+struct Fixtures {
+    static let session = SessionID(1_790_000_000_123_456)
+    static let size = 4
+
+    let cluster: ClusterID
+    let client: SigningKey
+    let otherClient: SigningKey
+    let replicas: [SigningKey]
+
+    init() throws {
+        cluster = try #require(ClusterID(Array(0..<32)))
+        client = try Self.key(0x27)
+        otherClient = try Self.key(0x28)
+        replicas = try (0..<Self.size).map { try Self.key(0x10 + UInt8($0)) }
+    }
+
+    static func key(_ byte: UInt8) throws -> SigningKey {
+        try #require(SigningKey(seed: Array(repeating: byte, count: 32)))
+    }
+
+    var signing: RequestAuthenticator { .signature(client, cluster: cluster) }
+
+    func macs(of key: SigningKey? = nil, cluster other: ClusterID? = nil) throws -> RequestAuthenticator {
+        .macVector(
+            try replicas.map {
+                try #require(PairwiseKey(own: key ?? client, peer: $0.publicKey, cluster: other ?? cluster))
+            }
+        )
+    }
+
+    func request(
+        number: UInt64 = 1,
+        operations: [[UInt8]] = [Self.put],
+        session: SessionID = Self.session,
+        authenticator: RequestAuthenticator? = nil
+    ) -> Request {
+        Request(
+            client: ClientID(7),
+            session: session,
+            number: RequestNumber(number),
+            operations: operations,
+            authenticator: authenticator ?? signing
+        )
+    }
+
+    /// The key-value service's operations `put key=value` and `get key`.
+    static let put = [2, 3, 0, 0, 0] + Array("key".utf8) + [5, 0, 0, 0] + Array("value".utf8)
+    static let get = [1, 3, 0, 0, 0] + Array("key".utf8)
+
+    var batch: Batch {
+        Batch(
+            time: Timestamp(nanoseconds: 1_790_000_001_000_000_000),
+            requests: [request(), request(number: 2, operations: [Self.get])]
+        )
+    }
+
+    func checkpoint() -> Checkpoint {
+        Checkpoint(
+            SequenceNumber(384),
+            root: Digest.of(Array("state".utf8)),
+            by: ReplicaID(2),
+            cluster: cluster,
+            signer: replicas[2]
+        )
+    }
+
+    func reply(_ outcome: Reply.Outcome, number: UInt64, results: [[UInt8]]) -> Reply {
+        Reply(
+            view: View(5),
+            sequence: SequenceNumber(outcome == .sessionOutdated ? 0 : 300),
+            payload: Reply.Payload(
+                session: Self.session,
+                number: RequestNumber(number),
+                outcome: outcome,
+                results: results
+            )
+        )
+    }
+
+    static let status = ReplicaStatus(
+        replica: ReplicaID(2),
+        protocolName: "aardvark",
+        view: View(5),
+        primary: ReplicaID(1),
+        executed: SequenceNumber(300),
+        stable: SequenceNumber(256),
+        low: SequenceNumber(256),
+        high: SequenceNumber(512),
+        connectedPeers: [ReplicaID(0), ReplicaID(3)],
+        counters: [.init("operations_executed", 70_000), .init("uptime_milliseconds", 12_345)]
+    )
+}
+
+/// Sebastiano Vigna's SplitMix64: the same numbers from the same seed on every machine.
+struct SplitMix64 {
+    private var state: UInt64
+
+    init(seed: UInt64) {
+        state = seed
+    }
+
+    mutating func next() -> UInt64 {
+        state &+= 0x9e37_79b9_7f4a_7c15
+        var mixed = state
+        mixed = (mixed ^ (mixed >> 30)) &* 0xbf58_476d_1ce4_e5b9
+        mixed = (mixed ^ (mixed >> 27)) &* 0x94d0_49bb_1331_11eb
+        return mixed ^ (mixed >> 31)
+    }
+
+    mutating func below(_ bound: Int) -> Int {
+        Int(next() % UInt64(bound))
+    }
+
+    mutating func bytes(_ count: Int) -> [UInt8] {
+        (0..<count).map { _ in UInt8(truncatingIfNeeded: next() >> 56) }
+    }
+}

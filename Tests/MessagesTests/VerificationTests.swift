@@ -1,0 +1,181 @@
+import Cryptography
+import Messages
+import Testing
+
+struct RequestVerificationTests {
+    private let fixtures: Fixtures
+
+    init() throws {
+        fixtures = try Fixtures()
+    }
+
+    private func verifier(
+        replica: UInt8 = 0,
+        cluster: ClusterID? = nil,
+        clients: [ClientID: PublicKey]? = nil
+    ) -> RequestVerifier {
+        RequestVerifier(
+            cluster: cluster ?? fixtures.cluster,
+            replica: ReplicaID(replica),
+            key: fixtures.replicas[Int(replica)],
+            clients: clients
+                ?? [ClientID(7): fixtures.client.publicKey, ClientID(8): fixtures.otherClient.publicKey]
+        )
+    }
+
+    private func accepts(_ verifier: RequestVerifier, _ request: Request) -> Bool {
+        verifier.verify(Unverified(request))?.value.envelopeDigest == request.envelopeDigest
+    }
+
+    private func otherCluster() throws -> ClusterID {
+        try #require(ClusterID(Array(1...32)))
+    }
+
+    @Test func `Every replica accepts the client's signature and its own MAC`() throws {
+        for replica in UInt8(0)..<4 {
+            let verifier = verifier(replica: replica)
+            #expect(accepts(verifier, fixtures.request()))
+            #expect(accepts(verifier, fixtures.request(number: 0, operations: [])))
+            #expect(accepts(verifier, fixtures.request(number: 9, operations: [[], [1], [2, 3]])))
+            #expect((verifier.signaturesChecked, verifier.macsChecked) == (3, 0))
+            #expect(accepts(verifier, fixtures.request(authenticator: try fixtures.macs())))
+            #expect((verifier.signaturesChecked, verifier.macsChecked) == (3, 1))
+        }
+    }
+
+    @Test func `The wrong signer is refused`() throws {
+        let forged = fixtures.request(authenticator: .signature(fixtures.otherClient, cluster: fixtures.cluster))
+        #expect(!accepts(verifier(), forged))
+        let byReplica = fixtures.request(authenticator: .signature(fixtures.replicas[1], cluster: fixtures.cluster))
+        #expect(!accepts(verifier(), byReplica))
+        let forgedVector = fixtures.request(authenticator: try fixtures.macs(of: fixtures.otherClient))
+        #expect(!accepts(verifier(), forgedVector))
+    }
+
+    @Test func `A request for another cluster is refused`() throws {
+        let other = try otherCluster()
+        #expect(!accepts(verifier(), fixtures.request(authenticator: .signature(fixtures.client, cluster: other))))
+        #expect(!accepts(verifier(), fixtures.request(authenticator: try fixtures.macs(cluster: other))))
+        #expect(!accepts(verifier(cluster: other), fixtures.request()))
+        #expect(!accepts(verifier(cluster: other), fixtures.request(authenticator: try fixtures.macs())))
+    }
+
+    @Test func `An unknown client costs no cryptography`() throws {
+        let verifier = verifier(clients: [ClientID(8): fixtures.client.publicKey])
+        #expect(!accepts(verifier, fixtures.request()))
+        #expect(!accepts(verifier, fixtures.request(authenticator: try fixtures.macs())))
+        #expect((verifier.signaturesChecked, verifier.macsChecked) == (0, 0))
+    }
+
+    @Test func `A client whose key is no point of the curve is refused`() throws {
+        for byte in [UInt8(0), 2, 0xff] {
+            let key = try #require(PublicKey(Array(repeating: byte, count: 32)))
+            let verifier = verifier(clients: [ClientID(7): key])
+            #expect(!accepts(verifier, fixtures.request()))
+            #expect(!accepts(verifier, fixtures.request(authenticator: try fixtures.macs())))
+        }
+    }
+
+    @Test func `One client's signature is not good for another's request`() throws {
+        // Client 8 takes what client 7 signed and puts its own number there.
+        var bytes = fixtures.request().bytes
+        bytes[1] = 8
+        let stolen = try Request(decoding: bytes, in: 0..<bytes.count)
+        #expect(stolen.client == ClientID(8))
+        #expect(!accepts(verifier(), stolen))
+        var vector = fixtures.request(authenticator: try fixtures.macs()).bytes
+        vector[1] = 8
+        #expect(!accepts(verifier(), try Request(decoding: vector, in: 0..<vector.count)))
+    }
+
+    @Test func `Every changed bit of a signed request is refused`() {
+        let bytes = fixtures.request(operations: [[1], [2]]).bytes
+        let verifier = verifier()
+        forEveryBit(of: bytes) { changed, _ in
+            guard let request = try? Request(decoding: changed, in: 0..<changed.count) else { return }
+            #expect(!accepts(verifier, request))
+        }
+        #expect(verifier.signaturesChecked > 500)
+    }
+
+    @Test func `Every changed bit of a request with MACs is refused, but for the other replicas' entries`() throws {
+        let bytes = fixtures.request(authenticator: try fixtures.macs()).bytes
+        let verifier = verifier(replica: 2)
+        let macs = bytes.count - 4 * MAC.byteCount
+        let others = Set(macs..<macs + 2 * MAC.byteCount).union(macs + 3 * MAC.byteCount..<bytes.count)
+        forEveryBit(of: bytes) { changed, index in
+            guard let request = try? Request(decoding: changed, in: 0..<changed.count) else { return }
+            #expect(accepts(verifier, request) == others.contains(index))
+        }
+    }
+
+    @Test func `A MAC that is wrong for one replica only is refused by that replica only`() throws {
+        var bytes = fixtures.request(authenticator: try fixtures.macs()).bytes
+        bytes[bytes.count - 2 * MAC.byteCount] ^= 1
+        let request = try Request(decoding: bytes, in: 0..<bytes.count)
+        #expect((0..<4).map { accepts(verifier(replica: $0), request) } == [true, true, false, true])
+    }
+
+    @Test func `A vector without an entry for the replica is refused`() throws {
+        let request = fixtures.request(authenticator: try fixtures.macs())
+        let fifth = RequestVerifier(
+            cluster: fixtures.cluster,
+            replica: ReplicaID(4),
+            key: fixtures.replicas[0],
+            clients: [ClientID(7): fixtures.client.publicKey]
+        )
+        #expect(!accepts(fifth, request))
+        #expect(fifth.macsChecked == 0)
+    }
+}
+
+struct CheckpointVerificationTests {
+    private let fixtures: Fixtures
+
+    init() throws {
+        fixtures = try Fixtures()
+    }
+
+    private func accepts(_ checkpoint: Checkpoint, by replica: Int = 2, cluster: ClusterID? = nil) -> Bool {
+        let unverified = Unverified(checkpoint)
+        let key = fixtures.replicas[replica].publicKey
+        return unverified.verified(by: key, cluster: cluster ?? fixtures.cluster)?.value == checkpoint
+    }
+
+    @Test func `The signature of the replica that it names is good, no other`() throws {
+        let checkpoint = fixtures.checkpoint()
+        #expect((0..<4).map { accepts(checkpoint, by: $0) } == [false, false, true, false])
+        let other = try #require(ClusterID(Array(1...32)))
+        #expect(!accepts(checkpoint, cluster: other))
+    }
+
+    @Test func `Every changed bit of a checkpoint is refused`() {
+        forEveryBit(of: fixtures.checkpoint().encoded) { changed, _ in
+            if case .checkpoint(let message) = try? PeerMessage(decoding: changed, in: 0..<changed.count) {
+                #expect(!accepts(message.claim))
+            }
+        }
+    }
+
+    @Test func `A request's signature and a checkpoint's are not interchangeable`() throws {
+        let digest = Digest.of([1])
+        let request = SignedBytes.request(digest, cluster: fixtures.cluster)
+        let checkpoint = SignedBytes.checkpoint(.zero, root: digest, by: ReplicaID(0), cluster: fixtures.cluster)
+        #expect(request.starts(with: Array("aardvark request".utf8)))
+        #expect(checkpoint.starts(with: Array("aardvark checkpoint".utf8)))
+        let signature = fixtures.client.sign(request)
+        #expect(fixtures.client.publicKey.isValid(signature, for: request))
+        #expect(!fixtures.client.publicKey.isValid(signature, for: checkpoint))
+    }
+}
+
+/// Calls `body` with a copy for every bit, in which that bit is changed, and with the index of its byte.
+private func forEveryBit(of bytes: [UInt8], _ body: ([UInt8], Int) -> Void) {
+    for index in bytes.indices {
+        for bit in 0..<8 {
+            var changed = bytes
+            changed[index] ^= 1 << bit
+            body(changed, index)
+        }
+    }
+}
