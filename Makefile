@@ -21,7 +21,7 @@ build: packages ## Build the program in release
 
 test: packages ## Build and run all tests
 	swift build --build-tests
-	swift test --skip-build
+	swift test --skip-build --no-parallel
 
 bench: build ## Measure the cluster that `make run` runs
 	@exec $(PROGRAM) bench --workload null

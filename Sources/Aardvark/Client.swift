@@ -23,7 +23,7 @@ public final class Client: Sendable {
         public var window = 32
         /// How many operations may travel in one request, under one signature, 1 to 64. More are gathered only when more are waiting.
         public var bundle = 1
-        /// How long an operation may take, from ``Client/invoke(_:)`` to its result.
+        /// How long an operation may take, from ``Client/invoke(_:isReadOnly:)`` to its result.
         public var timeout: Duration = .seconds(10)
         /// How long ``Client/start()`` may take.
         public var connectTimeout: Duration = .seconds(10)
@@ -83,15 +83,18 @@ public final class Client: Sendable {
     ///
     /// When the task is cancelled the wait ends at once; whether the operation is executed is then unknown.
     ///
-    /// - Parameter operation: At most ``MessageLimits/operationBytes`` long.
+    /// - Parameters:
+    ///   - operation: At most `MessageLimits.operationBytes` long.
+    ///   - isReadOnly: Whether the service can answer it without changing anything. Then replicas answer it outside the order, and
+    ///     2f + 1 of them must agree; if they do not, it is ordered like any other. Linearizable either way.
     /// - Returns: The result that f + 1 replicas agree on, so at least one correct one gave it.
     /// - Throws: ``ClientError``.
-    public func invoke(_ operation: [UInt8]) async throws(ClientError) -> [UInt8] {
+    public func invoke(_ operation: [UInt8], isReadOnly: Bool = false) async throws(ClientError) -> [UInt8] {
         let call = PendingCall()
         let result: Result<[UInt8], ClientError> = await withTaskCancellationHandler {
             await withCheckedContinuation { continuation in
                 call.begin(continuation)
-                submit(operation) { call.finish($0) }
+                submit(operation, isReadOnly: isReadOnly) { call.finish($0) }
             }
         } onCancel: {
             call.finish(.failure(.cancelled))
@@ -103,15 +106,17 @@ public final class Client: Sendable {
     ///
     /// - Parameters:
     ///   - operation: At most ``MessageLimits/operationBytes`` long.
+    ///   - isReadOnly: Whether the service can answer it without changing anything, see ``invoke(_:isReadOnly:)``.
     ///   - completion: Called once, on the client's event loop: it must not block. Submitting from it costs no change of threads.
     public func submit(
         _ operation: [UInt8],
+        isReadOnly: Bool = false,
         completion: @escaping @Sendable (Result<[UInt8], ClientError>) -> Void
     ) {
         if eventLoop.inEventLoop {
-            runtime.value.submit(operation, completion)
+            runtime.value.submit(operation, isReadOnly: isReadOnly, completion)
         } else {
-            eventLoop.execute { [runtime] in runtime.value.submit(operation, completion) }
+            eventLoop.execute { [runtime] in runtime.value.submit(operation, isReadOnly: isReadOnly, completion) }
         }
     }
 

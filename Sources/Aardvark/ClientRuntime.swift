@@ -143,7 +143,7 @@ final class ClientRuntime: TransportDelegate {
 
     // MARK: Operations
 
-    func submit(_ operation: [UInt8], _ completion: @escaping Completion) {
+    func submit(_ operation: [UInt8], isReadOnly: Bool, _ completion: @escaping Completion) {
         guard isRunning, startCompletion == nil else { return completion(.failure(reasonToRefuse)) }
         guard operation.count <= MessageLimits.operationBytes else {
             let bytes = operation.count
@@ -154,7 +154,11 @@ final class ClientRuntime: TransportDelegate {
         let deadline = Instant.now().advanced(byNanoseconds: configuration.timeout.wholeNanoseconds)
         calls[ticket] = Call(completion: completion, deadline: deadline)
         expiring.append(ticket)
-        engine.submit(operation, ticket: ticket)
+        if isReadOnly {
+            engine.submitRead(operation, ticket: ticket)
+        } else {
+            engine.submit(operation, ticket: ticket)
+        }
         scheduleTurn()
     }
 
@@ -188,6 +192,9 @@ final class ClientRuntime: TransportDelegate {
         links[Int(link.peer.number)] = link
         if startCompletion != nil, engine.isClosed, links.count(where: { $0 != nil }) >= cluster.size.quorum {
             open(above: nil)
+        } else {
+            engine.connected(ReplicaID(UInt8(link.peer.number)), into: &effects)
+            scheduleTurn()
         }
     }
 
@@ -204,8 +211,10 @@ final class ClientRuntime: TransportDelegate {
         while let frame = link.nextFrame() {
             for range in MessageRanges(frame) {
                 do throws(MalformedMessage) {
-                    if case .reply(let reply) = try ReplicaAnswer(decoding: frame, in: range) {
-                        engine.receive(reply, from: replica, into: &effects)
+                    switch try ReplicaAnswer(decoding: frame, in: range) {
+                    case .reply(let reply): engine.receive(reply, from: replica, into: &effects)
+                    case .readReply(let reply): engine.receive(reply, from: replica, into: &effects)
+                    case .status: break
                     }
                 } catch {
                     link.close(.local("malformed message: \(error)"))
@@ -253,9 +262,10 @@ final class ClientRuntime: TransportDelegate {
             let effect = effects[next]
             next += 1
             switch effect {
-            case .sendToPrimary(let request, let primary): send(request, to: primary)
+            case .sendToPrimary(let request, let replica): send(request, to: replica)
             case .sendToAll(let request):
                 for replica in cluster.size.members { send(request, to: replica) }
+            case .sendRead(let read, let whole): send(read, whole: whole)
             case .sessionOpened:
                 startDeadline?.cancel()
                 let completion = startCompletion
@@ -277,6 +287,15 @@ final class ClientRuntime: TransportDelegate {
     private func send(_ request: Request, to replica: ReplicaID) {
         links[replica.index]?.send(request.bytes)
         dirty.insert(replica)
+    }
+
+    private func send(_ read: ReadRequest, whole: ReplicaID) {
+        let digestOnly = read.encoded
+        let complete = ReadRequest(tag: read.tag, wantsResult: true, operation: read.operation).encoded
+        for replica in cluster.size.members {
+            links[replica.index]?.send(replica == whole ? complete : digestOnly)
+            dirty.insert(replica)
+        }
     }
 
     private func flush() {

@@ -24,6 +24,7 @@ final class ReplicaCore {
     private let service: any ReplicatedService
     private let store = InMemoryStateStore()
     private let verifier: RequestVerifier
+    private let transfer: StateTransfer
     private weak var outlet: (any ReplicaOutlet)?
     private var effects: [Effect] = []
 
@@ -53,23 +54,38 @@ final class ReplicaCore {
             key: key,
             clients: Dictionary(uniqueKeysWithValues: cluster.clients.map { (ClientID($0.id), $0.publicKey) })
         )
+        transfer = StateTransfer(store: store, peers: cluster.size.members.filter { $0 != replica })
         self.cluster = cluster
         self.service = service
         self.outlet = outlet
     }
 
-    /// When the engine wants ``timePassed(now:)``.
-    var deadline: Instant? { engine.deadline }
+    /// When ``timePassed(now:)`` wants to be called; nil for never.
+    var deadline: Instant? {
+        guard let first = engine.deadline, let second = transfer.deadline else {
+            return engine.deadline ?? transfer.deadline
+        }
+        return min(first, second)
+    }
 
     // MARK: Inputs
 
     func receive(_ message: PeerMessage, from peer: ReplicaID, now: ClockReading) {
-        engine.receive(message, from: peer, now: now, into: &effects)
+        switch message {
+        case .stateRequest(let body): perform(transfer.onRequest(body, from: peer), now)
+        case .stateAnswer(let body): perform(transfer.onAnswer(body, from: peer, now: now.monotonic), now)
+        default: engine.receive(message, from: peer, now: now, into: &effects)
+        }
         drain(now)
     }
 
     func receive(_ request: Unverified<Request>, now: ClockReading) {
         engine.receive(request, now: now, into: &effects)
+        drain(now)
+    }
+
+    func receive(_ read: ReadRequest, from client: ClientID, now: ClockReading) {
+        engine.receive(read, from: client, now: now, into: &effects)
         drain(now)
     }
 
@@ -85,7 +101,31 @@ final class ReplicaCore {
 
     func timePassed(now: ClockReading) {
         engine.timePassed(now: now, into: &effects)
+        perform(transfer.timePassed(now: now.monotonic), now)
         drain(now)
+    }
+
+    private func perform(_ steps: [StateTransfer.Step], _ now: ClockReading) {
+        for step in steps {
+            switch step {
+            case .send(let message, let peer):
+                outlet?.send(message.encoded, to: .replica(peer))
+            case .accuse:
+                counters.badStateAnswers += 1
+            case .installed(let sequence):
+                engine.stateInstalled(sequence, records: systemRecords, now: now, into: &effects)
+            }
+        }
+    }
+
+    /// The engine's own entries of the state.
+    private var systemRecords: [SystemRecord] {
+        var records: [SystemRecord] = []
+        store.scan(.all, in: .system) { key, value in
+            records.append(SystemRecord(key: key, value: value))
+            return .more
+        }
+        return records
     }
 
     // MARK: Effects
@@ -125,8 +165,29 @@ final class ReplicaCore {
             } else {
                 counters.badCheckpointSignatures += 1
             }
+        case .checkViewChange(let viewChange, let peer):
+            let verified = viewChange.verified(size: cluster.size, cluster: cluster.clusterID) { [cluster] replica in
+                cluster.replica(replica)?.publicKey
+            }
+            if let verified {
+                engine.viewChangeVerified(verified, from: peer, now: now, into: &effects)
+            } else {
+                counters.badViewChangeSignatures += 1
+            }
+        case .checkNewView(let newView, let peer):
+            if let key = cluster.replica(newView.claim.view.primary(in: cluster.size))?.publicKey,
+                let verified = newView.verified(by: key, cluster: cluster.clusterID)
+            {
+                engine.newViewVerified(verified, from: peer, now: now, into: &effects)
+            } else {
+                counters.badViewChangeSignatures += 1
+            }
+        case .fetchState(let sequence, let root):
+            perform(transfer.begin(sequence, root: root, now: now), now)
         case .execute(let execution):
             engine.executed(execution.sequence, results: execute(execution), now: now, into: &effects)
+        case .query(let read, let client):
+            outlet?.reply(ReplicaAnswer.readReply(answer(to: read)).encoded, to: client)
         case .record(let records):
             record(records)
         case .takeCheckpoint(let sequence):
@@ -156,6 +217,14 @@ final class ReplicaCore {
             )
         }
         return results
+    }
+
+    private func answer(to read: ReadRequest) -> ReadReply {
+        counters.readsAnswered += 1
+        guard let result = service.query(read.operation, in: StateView(of: store)),
+            result.count <= MessageLimits.resultBytes
+        else { return ReadReply(tag: read.tag, outcome: .refused) }
+        return ReadReply(tag: read.tag, outcome: read.wantsResult ? .result(result) : .digest(Digest.of(result)))
     }
 
     private func record(_ records: [SystemRecord]) {
@@ -195,6 +264,12 @@ final class ReplicaCore {
 /// What a replica counts. Every counter only grows.
 struct ReplicaCounters {
     var badCheckpointSignatures: UInt64 = 0
+    var badViewChangeSignatures: UInt64 = 0
+    var badStateAnswers: UInt64 = 0
+    var readsAnswered: UInt64 = 0
+    private var viewsLeft: UInt64 = 0
+    private var viewsEntered: UInt64 = 0
+    private var stateTransfers: UInt64 = 0
     private var proposedBatches: UInt64 = 0
     private var proposedRequests: UInt64 = 0
     private var batches: UInt64 = 0
@@ -220,6 +295,9 @@ struct ReplicaCounters {
         case .stable: stableCheckpoints += 1
         case .diverged: divergences += 1
         case .stalled: stalls += 1
+        case .leftView: viewsLeft += 1
+        case .enteredView: viewsEntered += 1
+        case .fetchesState: stateTransfers += 1
         }
     }
 
@@ -229,11 +307,17 @@ struct ReplicaCounters {
             .init("operations_executed", operations),
             .init("requests_executed", requests),
             .init("batches_executed", batches),
+            .init("reads_answered", readsAnswered),
             .init("batches_proposed", proposedBatches),
             .init("requests_proposed", proposedRequests),
             .init("checkpoints_stable", stableCheckpoints),
             .init("checkpoints_diverged", divergences),
             .init("checkpoint_signatures_bad", badCheckpointSignatures),
+            .init("view_change_signatures_bad", badViewChangeSignatures),
+            .init("state_answers_bad", badStateAnswers),
+            .init("views_left", viewsLeft),
+            .init("views_entered", viewsEntered),
+            .init("state_transfers", stateTransfers),
             .init("stalls", stalls),
         ] + DropReason.allCases.map { .init("dropped_\($0.rawValue)", dropped[$0, default: 0]) }
             + Accusation.allCases.map { .init("accused_\($0.rawValue)", accusations[$0, default: 0]) }
@@ -260,6 +344,7 @@ extension ClusterFile.Tuning {
         limits.checkpointInterval = checkpointInterval
         limits.logWindow = window
         limits.clientWindow = clientWindow
+        limits.viewChangeNanoseconds = UInt64(requestTimeoutMilliseconds) * 1_000_000
         return limits
     }
 }

@@ -11,9 +11,11 @@ import Transport
 /// A turn takes what has arrived, peers first, hands it to the core, and flushes each link that has something to send: one encryption
 /// and one system call a link and turn, whatever the number of messages.
 final class ReplicaRuntime: TransportDelegate, ReplicaOutlet {
-    /// How much of what clients sent one turn takes, so that agreement never waits long behind it: a signature check costs as much as
-    /// hundreds of MAC checks.
-    private let clientMessagesPerTurn: Int
+    /// How much of what clients sent one turn takes, in messages without a signature, so that agreement never waits long behind it.
+    private static let clientCostPerTurn = 256
+
+    /// What a request costs in that unit: a signature check is far dearer than all else that is done for one.
+    private let requestCost: Int
 
     /// How many frames of one peer a turn takes, so that the replica keeps answering while it catches up.
     private static let framesPerPeerAndTurn = 64
@@ -60,7 +62,7 @@ final class ReplicaRuntime: TransportDelegate, ReplicaOutlet {
         self.replica = replica
         self.eventLoop = eventLoop
         self.logger = logger
-        clientMessagesPerTurn = cluster.protocolName.switches.requestAuthentication == .signature ? 16 : 256
+        requestCost = cluster.protocolName.switches.requestAuthentication == .signature ? 16 : 1
         inbound = Array(repeating: nil, count: cluster.size.replicas)
         outbound = Array(repeating: nil, count: cluster.size.replicas)
         core = ReplicaCore(
@@ -91,7 +93,11 @@ final class ReplicaRuntime: TransportDelegate, ReplicaOutlet {
             core?.peerConnected(peer, now: .now())
             scheduleTurn()
         case (.replica, .accepted):
-            inbound[Int(link.peer.number)] = link
+            let peer = ReplicaID(UInt8(link.peer.number))
+            inbound[peer.index] = link
+            // What the peer said while this link was down is lost, so it is asked again.
+            core?.peerConnected(peer, now: .now())
+            scheduleTurn()
         case (.client, _), (.administrator, _):
             clientLinks[link.peer] = ClientLink(link)
         }
@@ -191,19 +197,21 @@ final class ReplicaRuntime: TransportDelegate, ReplicaOutlet {
 
     /// Takes what clients sent: one message of each in turn, up to a bound.
     private func readClients(_ core: ReplicaCore, _ now: ClockReading) {
-        var left = clientMessagesPerTurn
+        var left = Self.clientCostPerTurn
         var position = 0
         while left > 0, position < readableClients.count {
             let client = readableClients[position]
             position += 1
             client.isQueued = false
             guard let (frame, range) = client.nextMessage() else { continue }
-            left -= 1
             do throws(MalformedMessage) {
-                try receive(ClientMessage(decoding: frame, in: range), from: client, core, now)
+                let message = try ClientMessage(decoding: frame, in: range)
+                if case .request = message { left -= requestCost } else { left -= 1 }
+                try receive(message, from: client, core, now)
                 // Behind the others: each client gets its turn.
                 enqueue(client)
             } catch {
+                left -= 1
                 onMalformed(client.link, error)
             }
         }
@@ -221,6 +229,10 @@ final class ReplicaRuntime: TransportDelegate, ReplicaOutlet {
             // A request on another identity's channel is refused here: nobody is ever blamed for what another sent.
             guard client.link.peer == .client(request.claim.client.rawValue) else { throw .badField(.request) }
             core.receive(request, now: now)
+        case .read(let read):
+            // Administrators have no place in the client table, and so nothing to read.
+            guard client.link.peer.role == .client else { throw .badField(.request) }
+            core.receive(read, from: ClientID(client.link.peer.number), now: now)
         case .statusQuery(let tag):
             send(ReplicaAnswer.status(tag, status(core)).encoded, to: client)
         }
@@ -305,6 +317,15 @@ final class ReplicaRuntime: TransportDelegate, ReplicaOutlet {
                 "a quorum has another state than this replica: its memory is damaged or its service is not deterministic",
                 metadata: ["seq": "\(sequence.rawValue)"]
             )
+        case .leftView(let view):
+            logger.notice("leaves its view", metadata: ["view": "\(view.rawValue)"])
+        case .enteredView(let view):
+            logger.notice(
+                "enters a view",
+                metadata: ["view": "\(view.rawValue)", "primary": "\(view.primary(in: cluster.size))"]
+            )
+        case .fetchesState(let sequence):
+            logger.notice("lacks the state of a stable checkpoint", metadata: ["seq": "\(sequence.rawValue)"])
         case .stalled(let sequence):
             guard let suppressed = limiter.admit(.now()) else { return }
             logger.notice("no progress", metadata: ["seq": "\(sequence.rawValue)", "suppressed": "\(suppressed)"])

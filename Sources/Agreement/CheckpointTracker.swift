@@ -3,75 +3,105 @@ import Messages
 
 /// The signed CHECKPOINT messages above the last stable one, and when they make a later one stable (PBFT section 4.3).
 struct CheckpointTracker: Sendable {
-    private struct Candidate: Sendable {
-        var ownRoot: Digest?
-        /// One message of each replica at the most, at its index.
-        var messages: [Checkpoint?]
+    /// A number and a root that 2f + 1 replicas have signed.
+    struct Stable: Sendable {
+        let sequence: SequenceNumber
+        let root: Digest
+        /// Their signatures.
+        let certificate: [Checkpoint]
     }
 
     private let size: ClusterSize
-    private var candidates: [SequenceNumber: Candidate] = [:]
+    private let window: Int
+    private var ownRoots: [SequenceNumber: Digest] = [:]
+    /// By replica: its messages between the water marks, and its highest beyond them.
+    private var messages: [[SequenceNumber: Checkpoint]]
 
     /// The certificate of the last stable checkpoint: 2f + 1 signatures of one root. Empty for the initial state.
     private(set) var certificate: [Checkpoint] = []
 
-    init(size: ClusterSize) {
+    init(size: ClusterSize, window: Int) {
         self.size = size
+        self.window = window
+        messages = Array(repeating: [:], count: size.replicas)
     }
 
-    /// Whether a replica's message for this number is here already.
-    func has(_ sequence: SequenceNumber, from replica: ReplicaID) -> Bool {
-        candidates[sequence]?.messages[replica.index] != nil
+    /// Whether a replica's message is of use: it is not here yet, and not older than one beyond the water marks that is.
+    func wants(_ checkpoint: Checkpoint, low: SequenceNumber) -> Bool {
+        guard checkpoint.sequence > low, size.contains(checkpoint.replica) else { return false }
+        let held = messages[checkpoint.replica.index]
+        if held[checkpoint.sequence] != nil { return false }
+        return isNear(checkpoint.sequence, low) || !held.keys.contains { $0 > checkpoint.sequence && !isNear($0, low) }
     }
 
-    /// A replica's own messages from the last stable checkpoint on, to be sent again to peers that missed them.
+    private func isNear(_ sequence: SequenceNumber, _ low: SequenceNumber) -> Bool {
+        sequence.rawValue - low.rawValue <= UInt64(window)
+    }
+
+    /// A replica's own messages above the last stable checkpoint, to be sent again to peers that missed them.
     func messages(of replica: ReplicaID) -> [Checkpoint] {
-        let stable = certificate.filter { $0.replica == replica }
-        return stable + candidates.keys.sorted().compactMap { candidates[$0]?.messages[replica.index] }
+        messages[replica.index].keys.sorted().compactMap { messages[replica.index][$0] }
     }
 
     /// Notes the root that this replica computed itself.
     mutating func setOwnRoot(_ root: Digest, at sequence: SequenceNumber) {
-        var candidate = candidates[sequence] ?? Candidate(ownRoot: nil, messages: empty)
-        candidate.ownRoot = root
-        candidates[sequence] = candidate
+        ownRoots[sequence] = root
     }
 
-    /// Adds a message whose signature is good and whose number is between the water marks.
-    mutating func add(_ checkpoint: Checkpoint) {
-        var candidate = candidates[checkpoint.sequence] ?? Candidate(ownRoot: nil, messages: empty)
-        guard candidate.messages[checkpoint.replica.index] == nil else { return }
-        candidate.messages[checkpoint.replica.index] = checkpoint
-        candidates[checkpoint.sequence] = candidate
+    /// Adds a message whose signature is good.
+    mutating func add(_ checkpoint: Checkpoint, low: SequenceNumber) {
+        guard wants(checkpoint, low: low) else { return }
+        if !isNear(checkpoint.sequence, low) {
+            // One beyond the water marks is kept of each replica, the highest.
+            messages[checkpoint.replica.index] = messages[checkpoint.replica.index].filter { isNear($0.key, low) }
+        }
+        messages[checkpoint.replica.index][checkpoint.sequence] = checkpoint
     }
-
-    private var empty: [Checkpoint?] { Array(repeating: nil, count: size.replicas) }
 
     /// What a quorum says of a number.
     enum Verdict {
-        /// No quorum, or this replica has not come so far itself.
+        /// No quorum yet.
         case open
         /// A quorum signed the root that this replica computed.
-        case stable([Checkpoint])
+        case stable(Stable)
+        /// A quorum signed a root, and this replica has not come so far.
+        case ahead(Stable)
         /// A quorum signed another root than this replica computed.
         case diverged
     }
 
     /// What a quorum says of a number.
     func verdict(at sequence: SequenceNumber) -> Verdict {
-        guard let candidate = candidates[sequence], let ownRoot = candidate.ownRoot else { return .open }
-        let messages = candidate.messages.compactMap { $0 }
-        for root in Set(messages.map(\.root)).sorted() {
-            let agreeing = messages.filter { $0.root == root }
-            guard agreeing.count >= size.quorum else { continue }
-            return root == ownRoot ? .stable(agreeing) : .diverged
-        }
-        return .open
+        guard let stable = quorum(at: sequence) else { return .open }
+        guard let ownRoot = ownRoots[sequence] else { return .ahead(stable) }
+        return ownRoot == stable.root ? .stable(stable) : .diverged
     }
 
-    /// Keeps the certificate of a stable checkpoint and forgets what is at or below it.
+    private func quorum(at sequence: SequenceNumber) -> Stable? {
+        let signed = messages.compactMap { $0[sequence] }
+        for root in Set(signed.map(\.root)).sorted() {
+            let agreeing = signed.filter { $0.root == root }
+            if agreeing.count >= size.quorum {
+                return Stable(sequence: sequence, root: root, certificate: Array(agreeing.prefix(size.quorum)))
+            }
+        }
+        return nil
+    }
+
+    /// The highest number that a quorum has signed.
+    var highestSigned: Stable? {
+        for sequence in Set(messages.flatMap(\.keys)).sorted(by: >) {
+            if let stable = quorum(at: sequence) { return stable }
+        }
+        return nil
+    }
+
+    /// Keeps the certificate of a stable checkpoint and forgets what is below it.
     mutating func stabilise(_ sequence: SequenceNumber, certificate: [Checkpoint]) {
         self.certificate = certificate
-        candidates = candidates.filter { $0.key > sequence }
+        ownRoots = ownRoots.filter { $0.key > sequence }
+        for index in messages.indices {
+            messages[index] = messages[index].filter { $0.key > sequence }
+        }
     }
 }

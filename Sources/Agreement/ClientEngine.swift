@@ -39,10 +39,12 @@ public struct ClientEngine: ~Copyable {
 
     /// What the client asks of its shell, in this order.
     public enum Effect: Sendable {
-        /// Send a request to the replica that is primary as far as this client knows.
+        /// Send a request to one replica: the one that is primary as far as this client knows, or one that could not be reached before.
         case sendToPrimary(Request, ReplicaID)
         /// Send a request to every replica.
         case sendToAll(Request)
+        /// Send a read to every replica; the named one is asked for the whole result, the others for its digest.
+        case sendRead(ReadRequest, whole: ReplicaID)
         /// The session is open; operations may be submitted.
         case sessionOpened(SessionID)
         /// The session was not opened: this later one is current. Open one above it.
@@ -71,8 +73,15 @@ public struct ClientEngine: ~Copyable {
             self.deadline = deadline
         }
 
-        /// Counts a replica's first reply and gives how many agree with it.
+        /// Counts a replica's latest reply and gives how many agree with it. A replica may say something else later: while a session is
+        /// opened, another one may become current.
         mutating func count(_ payload: Reply.Payload, from replica: ReplicaID) -> Int {
+            if !voters.insert(replica) {
+                for index in candidates.indices {
+                    candidates[index].votes.remove(replica)
+                }
+                candidates.removeAll { $0.votes.count == 0 }
+            }
             for index in candidates.indices where candidates[index].payload == payload {
                 candidates[index].votes.insert(replica)
                 return candidates[index].votes.count
@@ -100,10 +109,20 @@ public struct ClientEngine: ~Copyable {
     /// Requests without a result, each at its number modulo the window's length.
     private var outstanding: [Outstanding?]
     private var waiting = FirstInFirstOut<(ticket: UInt64, operation: [UInt8])>()
+    private var waitingReads = FirstInFirstOut<(ticket: UInt64, operation: [UInt8])>()
+    private var reads: ClientReads
     private var views: [View]
+    /// When a request is sent again next.
+    private var retransmission: Instant?
 
     /// When ``timePassed(now:into:)`` wants to be called; nil for never.
-    public private(set) var deadline: Instant?
+    public var deadline: Instant? {
+        guard let first = retransmission, let second = reads.deadline else { return retransmission ?? reads.deadline }
+        return min(first, second)
+    }
+
+    /// How many reads had to be ordered, because replicas did not agree or answer.
+    public private(set) var orderedReads: UInt64 = 0
 
     /// How many requests were sent again.
     public private(set) var retransmissions: UInt64 = 0
@@ -113,12 +132,13 @@ public struct ClientEngine: ~Copyable {
         self.configuration = configuration
         self.authenticator = authenticator
         outstanding = Array(repeating: nil, count: configuration.window)
+        reads = ClientReads(size: configuration.size)
         views = Array(repeating: View(0), count: configuration.size.replicas)
     }
 
     /// How many operations have no result yet, sent or not.
     public var unanswered: Int {
-        waiting.count + outstanding.reduce(0) { $0 + ($1?.tickets.count ?? 0) }
+        waiting.count + waitingReads.count + reads.pending.count + outstanding.reduce(0) { $0 + ($1?.tickets.count ?? 0) }
     }
 
     /// The view that the cluster is in as far as this client knows: the (f + 1)-th highest that replicas named, never one replica's word.
@@ -158,16 +178,33 @@ public struct ClientEngine: ~Copyable {
         waiting.append((ticket, operation))
     }
 
+    /// Takes a read-only operation, which is answered outside the order if the replicas agree, and ordered otherwise. As many are under
+    /// way at once as the window has requests.
+    ///
+    /// - Parameters:
+    ///   - operation: At most ``MessageLimits/operationBytes`` long.
+    ///   - ticket: The caller's name for it, which comes back with the result.
+    public mutating func submitRead(_ operation: [UInt8], ticket: UInt64) {
+        invariant(operation.count <= MessageLimits.operationBytes, "an operation over its bound")
+        waitingReads.append((ticket, operation))
+    }
+
     /// Takes an operation back that was not sent yet.
     ///
     /// - Returns: false when it was sent, or is not known.
     public mutating func withdraw(ticket: UInt64) -> Bool {
-        waiting.removeAll { $0.ticket == ticket } > 0
+        waiting.removeAll { $0.ticket == ticket } + waitingReads.removeAll { $0.ticket == ticket } > 0
     }
 
     /// The end of a turn: makes requests of what waits and sends them, as far as the window allows.
     public mutating func flush(now: Instant, into effects: inout [Effect]) {
         guard phase == .open else { return }
+        while reads.pending.count < configuration.window, let next = waitingReads.first {
+            waitingReads.removeFirst()
+            let due = now.advanced(byNanoseconds: configuration.retransmissionNanoseconds)
+            let (read, whole) = reads.begin(next.operation, ticket: next.ticket, deadline: due)
+            effects.append(.sendRead(read, whole: whole))
+        }
         while waiting.count > 0, nextNumber < lowest + UInt64(configuration.window) {
             var tickets: [UInt64] = []
             var operations: [[UInt8]] = []
@@ -198,7 +235,24 @@ public struct ClientEngine: ~Copyable {
         invariant(outstanding[place] == nil, "a request outside the window")
         outstanding[place] = Outstanding(request: request, tickets: tickets, deadline: due)
         effects.append(.sendToPrimary(request, view.primary(in: configuration.size)))
-        deadline = min(deadline ?? due, due)
+        retransmission = min(retransmission ?? due, due)
+    }
+
+    /// A replica's answer to a read came over its authenticated channel.
+    public mutating func receive(_ reply: ReadReply, from replica: ReplicaID, into effects: inout [Effect]) {
+        invariant(configuration.size.contains(replica), "a replica outside the cluster")
+        guard let (read, verdict) = reads.count(reply, from: replica) else { return }
+        switch verdict {
+        case .open: break
+        case .result(let result): effects.append(.completed(ticket: read.ticket, result: result))
+        case .disagreement: order(read)
+        }
+    }
+
+    /// Makes an ordinary request of a read, to be sent at the next ``flush(now:into:)``.
+    private mutating func order(_ read: ClientReads.Pending) {
+        orderedReads += 1
+        waiting.append((read.ticket, read.operation))
     }
 
     /// A replica's reply came over its authenticated channel.
@@ -207,9 +261,7 @@ public struct ClientEngine: ~Copyable {
         views[replica.index] = max(views[replica.index], reply.view)
         let payload = reply.payload
         let place = Int(payload.number.rawValue % UInt64(configuration.window))
-        guard payload.session == session, outstanding[place]?.request.number == payload.number,
-            outstanding[place]?.voters.insert(replica) == true
-        else { return }
+        guard payload.session == session, outstanding[place]?.request.number == payload.number else { return }
         guard let votes = outstanding[place]?.count(payload, from: replica),
             votes >= configuration.size.weakQuorum
         else { return }
@@ -241,7 +293,7 @@ public struct ClientEngine: ~Copyable {
         while lowest < nextNumber, !isOutstanding(lowest) {
             lowest += 1
         }
-        if outstandingIsEmpty { deadline = nil }
+        if outstandingIsEmpty { retransmission = nil }
     }
 
     private func isOutstanding(_ number: UInt64) -> Bool {
@@ -255,7 +307,7 @@ public struct ClientEngine: ~Copyable {
         let lost = outstanding.compactMap { $0 }.flatMap(\.tickets)
         let wasOpening = phase == .opening
         outstanding = Array(repeating: nil, count: configuration.window)
-        deadline = nil
+        retransmission = nil
         phase = .closed
         var current = ByteReader(payload.results.first ?? [])
         if wasOpening, let number = try? current.readUInt64(), number < .max {
@@ -265,9 +317,28 @@ public struct ClientEngine: ~Copyable {
         for ticket in lost {
             effects.append(.superseded(ticket: ticket))
         }
+        for read in reads.removeAll() {
+            effects.append(.superseded(ticket: read.ticket))
+        }
         while let next = waiting.first {
             waiting.removeFirst()
             effects.append(.superseded(ticket: next.ticket))
+        }
+        while let next = waitingReads.first {
+            waitingReads.removeFirst()
+            effects.append(.superseded(ticket: next.ticket))
+        }
+    }
+
+    /// A replica can be reached, for the first time or again: what it was sent and may not have got goes to it once more.
+    public func connected(_ replica: ReplicaID, into effects: inout [Effect]) {
+        let isPrimary = replica == view.primary(in: configuration.size)
+        // In the order of their numbers, in which they are executed.
+        for number in lowest..<nextNumber {
+            guard let item = outstanding[Int(number % UInt64(configuration.window))],
+                item.request.number.rawValue == number, isPrimary || item.tries > 0
+            else { continue }
+            effects.append(.sendToPrimary(item.request, replica))
         }
     }
 
@@ -276,7 +347,9 @@ public struct ClientEngine: ~Copyable {
 
     /// ``deadline`` has come: what waited too long goes to every replica.
     public mutating func timePassed(now: Instant, into effects: inout [Effect]) {
-        guard let due = deadline, due <= now else { return }
+        for read in reads.expire(now) { order(read) }
+        flush(now: now, into: &effects)
+        guard let due = retransmission, due <= now else { return }
         var earliest: Instant?
         for place in outstanding.indices {
             guard var item = outstanding[place] else { continue }
@@ -289,6 +362,6 @@ public struct ClientEngine: ~Copyable {
             }
             earliest = min(earliest ?? item.deadline, item.deadline)
         }
-        deadline = earliest
+        retransmission = earliest
     }
 }

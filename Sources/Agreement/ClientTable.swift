@@ -18,11 +18,15 @@ struct ClientEntry: Sendable {
     var pending: [Verified<Request>?] = []
     /// A checked request to open a later session.
     var opening: Verified<Request>?
+    /// The primary's: the request to open a session is in a batch of this view.
+    var isOpeningProposed = false
     var pendingBytes = 0
     /// The primary's: the number of the next request to put into a batch.
     var nextProposal: UInt64 = 1
     /// The primary's: whether the client stands in the queue of those with a request to propose.
     var isQueued = false
+    /// Whether the client stands in the queue of those with a request to watch.
+    var isWatched = false
 
     func pending(_ number: RequestNumber) -> Verified<Request>? {
         guard !pending.isEmpty, let found = pending[Int(number.rawValue % UInt64(pending.count))],
@@ -36,6 +40,19 @@ struct ClientEntry: Sendable {
             found.reply.number == number
         else { return nil }
         return found
+    }
+}
+
+/// A request by name, as the request timer watches it.
+struct WatchedRequest: Hashable, Sendable {
+    let client: ClientID
+    let session: SessionID
+    let number: RequestNumber
+
+    init(_ request: Request) {
+        client = request.client
+        session = request.session
+        number = request.number
     }
 }
 
@@ -58,6 +75,7 @@ struct ClientTable: Sendable {
     private var entries: [ClientEntry] = []
     private var index: [ClientID: Int] = [:]
     private var queue = FirstInFirstOut<Int>()
+    private var watched = FirstInFirstOut<Int>()
 
     init(clients: [ClientID], limits: Limits) {
         window = limits.clientWindow
@@ -67,6 +85,9 @@ struct ClientTable: Sendable {
             entries.append(ClientEntry(client: client))
         }
     }
+
+    /// Whether a client is in the table.
+    func contains(_ client: ClientID) -> Bool { index[client] != nil }
 
     /// How many clients have a request to propose.
     var queuedClients: Int { queue.count }
@@ -127,6 +148,7 @@ struct ClientTable: Sendable {
         if request.value.kind == .openSession {
             entries[position].pendingBytes -= entries[position].opening?.value.bytes.count ?? 0
             entries[position].opening = request
+            entries[position].isOpeningProposed = false
         } else {
             if entries[position].pending.isEmpty {
                 entries[position].pending = Array(repeating: nil, count: 2 * window)
@@ -137,12 +159,75 @@ struct ClientTable: Sendable {
         }
         entries[position].pendingBytes += request.value.bytes.count
         enqueueIfReady(position)
+        watchIfNext(position)
+    }
+
+    /// The request that has waited longest among those that could be executed next, each client's first: what the request timer watches
+    /// (PBFT section 4.4). A number that leaves a gap is not watched, or a client could have correct primaries replaced.
+    mutating func longestWaiting() -> WatchedRequest? {
+        while let position = watched.first {
+            if let request = nextToExecute(position) { return WatchedRequest(request) }
+            watched.removeFirst()
+            entries[position].isWatched = false
+        }
+        return nil
+    }
+
+    private func nextToExecute(_ position: Int) -> Request? {
+        entries[position].opening?.value
+            ?? entries[position].pending(RequestNumber(entries[position].executed + 1))?.value
+    }
+
+    private mutating func watchIfNext(_ position: Int) {
+        guard !entries[position].isWatched, nextToExecute(position) != nil else { return }
+        entries[position].isWatched = true
+        watched.append(position)
+    }
+
+    /// A client's request was executed: it goes to the end of the queue of those that wait.
+    private mutating func rewatch(_ position: Int) {
+        if entries[position].isWatched, watched.first == position {
+            watched.removeFirst()
+            entries[position].isWatched = false
+        }
+        watchIfNext(position)
+    }
+
+    /// A new view begins: everything that is not executed is to be proposed again, but for what NEW-VIEW chose.
+    mutating func enterView(chosen batches: [Batch]) {
+        queue = FirstInFirstOut<Int>()
+        for position in entries.indices {
+            entries[position].isQueued = false
+            entries[position].isOpeningProposed = false
+            entries[position].nextProposal = entries[position].executed + 1
+        }
+        for request in batches.flatMap(\.requests) {
+            guard let position = index[request.client] else { continue }
+            if request.kind == .openSession {
+                if entries[position].opening?.value.digest == request.digest { entries[position].isOpeningProposed = true }
+            } else if request.session == entries[position].session,
+                request.number.rawValue == entries[position].nextProposal
+            {
+                entries[position].nextProposal += 1
+            }
+        }
+        for position in entries.indices {
+            enqueueIfReady(position)
+        }
+    }
+
+    /// The checked requests that wait here, for the primary of a new view.
+    var waiting: [Verified<Request>] {
+        entries.flatMap { entry in
+            (entry.opening.map { [$0] } ?? [])
+                + entry.pending.compactMap { $0 }.sorted { $0.value.number < $1.value.number }
+        }
     }
 
     private mutating func enqueueIfReady(_ position: Int) {
         guard !entries[position].isQueued else { return }
         let hasNext = entries[position].pending(RequestNumber(entries[position].nextProposal)) != nil
-        guard hasNext || entries[position].opening != nil else { return }
+        guard hasNext || (entries[position].opening != nil && !entries[position].isOpeningProposed) else { return }
         entries[position].isQueued = true
         queue.append(position)
     }
@@ -166,7 +251,7 @@ struct ClientTable: Sendable {
             queue.removeFirst()
             entries[position].isQueued = false
             if request.kind == .openSession {
-                dropOpening(position)
+                entries[position].isOpeningProposed = true
             } else {
                 entries[position].nextProposal += 1
             }
@@ -179,13 +264,8 @@ struct ClientTable: Sendable {
 
     private func nextToPropose(_ position: Int) -> Request? {
         let entry = entries[position]
-        if let opening = entry.opening { return opening.value }
+        if let opening = entry.opening, !entry.isOpeningProposed { return opening.value }
         return entry.pending(RequestNumber(entry.nextProposal))?.value
-    }
-
-    private mutating func dropOpening(_ position: Int) {
-        entries[position].pendingBytes -= entries[position].opening?.value.bytes.count ?? 0
-        entries[position].opening = nil
     }
 
     /// Decides whether a request of a committed batch takes effect, and if so counts it as executed. Exactly once, in the client's own
@@ -206,6 +286,7 @@ struct ClientTable: Sendable {
             } else {
                 entries[position].pendingBytes = entries[position].opening?.value.bytes.count ?? 0
             }
+            rewatch(position)
             return true
         case .ordered:
             guard request.session == entries[position].session, request.session > SessionID(0),
@@ -217,6 +298,7 @@ struct ClientTable: Sendable {
                 entries[position].nextProposal = entries[position].executed + 1
                 enqueueIfReady(position)
             }
+            rewatch(position)
             return true
         }
     }
@@ -238,6 +320,82 @@ struct ClientTable: Sendable {
         value.append(littleEndian: sequence.rawValue)
         value.append(contentsOf: payload.bytes)
         return [SystemRecord(key: Self.key(client, "reply") + place, value: value)]
+    }
+
+    /// Takes the replicated part of the table from the engine's entries of a state.
+    ///
+    /// - Returns: The agreed time of that state.
+    mutating func restore(_ records: [SystemRecord]) -> Timestamp {
+        var time = Timestamp.zero
+        for position in entries.indices {
+            entries[position].session = SessionID(0)
+            entries[position].executed = 0
+            entries[position].replies = []
+        }
+        for record in records {
+            guard let value = record.value else { continue }
+            if record.key == Self.agreedTimeKey {
+                var reader = ByteReader(value)
+                time = Timestamp(nanoseconds: (try? reader.readUInt64()) ?? 0)
+            } else if let (client, isProgress) = Self.parse(record.key), let position = index[client] {
+                isProgress ? restoreProgress(position, value) : restoreReply(position, value)
+            }
+        }
+        for position in entries.indices {
+            discardOutdated(position)
+        }
+        return time
+    }
+
+    private mutating func restoreProgress(_ position: Int, _ value: [UInt8]) {
+        var reader = ByteReader(value)
+        entries[position].session = SessionID((try? reader.readUInt64()) ?? 0)
+        entries[position].executed = (try? reader.readUInt64()) ?? 0
+    }
+
+    private mutating func restoreReply(_ position: Int, _ value: [UInt8]) {
+        var reader = ByteReader(value)
+        guard let sequence = try? reader.readUInt64(),
+            let payload = try? Reply.Payload(decoding: value, in: reader.position..<value.count)
+        else { return }
+        if entries[position].replies.isEmpty {
+            entries[position].replies = Array(repeating: nil, count: window)
+        }
+        let place = Int(payload.number.rawValue % UInt64(window))
+        entries[position].replies[place] = (payload, SequenceNumber(sequence))
+    }
+
+    /// Forgets what waits here and is executed, or void, in the state that was installed.
+    private mutating func discardOutdated(_ position: Int) {
+        let session = entries[position].session
+        if entries[position].session > SessionID(0), entries[position].replies.isEmpty {
+            entries[position].replies = Array(repeating: nil, count: window)
+        }
+        // A reply of an earlier session may still lie at a place that this session has not reached.
+        for place in entries[position].replies.indices where entries[position].replies[place]?.reply.session != session {
+            entries[position].replies[place] = nil
+        }
+        for place in entries[position].pending.indices {
+            guard let request = entries[position].pending[place]?.value else { continue }
+            if request.session != session || request.number.rawValue <= entries[position].executed {
+                entries[position].pending[place] = nil
+            }
+        }
+        if let opening = entries[position].opening, opening.value.session <= session { entries[position].opening = nil }
+        entries[position].pendingBytes =
+            (entries[position].opening?.value.bytes.count ?? 0)
+            + entries[position].pending.reduce(0) { $0 + ($1?.value.bytes.count ?? 0) }
+        entries[position].nextProposal = max(entries[position].nextProposal, entries[position].executed + 1)
+    }
+
+    static let agreedTimeKey = Array("agreed time".utf8)
+
+    private static func parse(_ key: [UInt8]) -> (client: ClientID, isProgress: Bool)? {
+        let prefix = Array("client/".utf8)
+        guard key.starts(with: prefix) else { return nil }
+        var reader = ByteReader(key, in: prefix.count..<key.count)
+        guard let number = try? reader.readUInt32() else { return nil }
+        return (ClientID(number), key.dropFirst(prefix.count + 5).starts(with: "progress".utf8))
     }
 
     /// The entry of the replicated state that says how far a client's session is.

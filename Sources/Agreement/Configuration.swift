@@ -51,6 +51,19 @@ public struct Limits: Hashable, Sendable {
     public var catchUpNanoseconds: UInt64 = 50_000_000
     /// How many sequence numbers one answer to a CATCH-UP covers.
     public var catchUpBatches = 64
+    /// M: how many digests a replica accepts at one number in ordinary PRE-PREPAREs. Bounds Q without ever forgetting a part of it.
+    public var digestsPerNumber = 4
+    /// T: how long a request may wait to be executed before the primary is replaced, and a NEW-VIEW to come; doubles with each view that
+    /// executes nothing (PBFT section 4.4), 64 times at the most.
+    public var viewChangeNanoseconds: UInt64 = 2_000_000_000
+    /// How many messages of views to come are kept of one peer.
+    public var earlyMessages = 1024
+    /// The most bytes of such messages.
+    public var earlyBytes = 8 << 20
+    /// The most reads that wait until what was prepared when they came is executed.
+    public var waitingReads = 4096
+    /// The most bytes of those reads.
+    public var waitingReadBytes = 16 << 20
     /// How far a fresh batch's time may be from this replica's clock, either way, before it is parked.
     public var clockToleranceNanoseconds: UInt64 = 10_000_000_000
 
@@ -72,6 +85,11 @@ public struct Limits: Hashable, Sendable {
         if clientWindow < 1 || clientWindow > 64 { return "the client window must be 1 to 64 requests" }
         if clientPendingBytes < MessageLimits.requestBytes { return "a client must be able to send one longest request" }
         if stallNanoseconds < 1 || longestStallNanoseconds < stallNanoseconds { return "the stall times must grow" }
+        if digestsPerNumber < 1 || digestsPerNumber > 8 { return "1 to 8 digests must be accepted at one number" }
+        if viewChangeNanoseconds < 1 { return "the view change time-out must be positive" }
+        if earlyMessages < 1 || earlyBytes < MessageLimits.batchBytes + 64 { return "at least 1 early message of a peer must be kept" }
+        if logWindow > MessageLimits.preparedClaims { return "the log window must fit a VIEW-CHANGE" }
+        if waitingReads < 0 || waitingReadBytes < 0 { return "the bounds on waiting reads must not be negative" }
         if catchUpBatches < 1 { return "an answer to a CATCH-UP must cover at least 1 batch" }
         return nil
     }

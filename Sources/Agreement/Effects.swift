@@ -19,6 +19,10 @@ public enum LogRecord: Sendable {
     case prePrepared(PrePrepare)
     /// The batch with this digest is prepared here in this view (an element of P).
     case prepared(View, SequenceNumber, Digest)
+    /// This replica has left its view and says so with this very message, which is sent again byte for byte.
+    case viewChange(ViewChange)
+    /// This replica is active in the view that this NEW-VIEW began; its primary has sent this very message.
+    case newView(NewView, members: [ViewChange])
     /// The checkpoints that make this sequence number stable; the log up to it is no longer needed.
     case stable(SequenceNumber, certificate: [Checkpoint])
 }
@@ -67,6 +71,12 @@ public struct SystemRecord: Sendable, Hashable {
     public let key: [UInt8]
     /// The value; nil removes the entry.
     public let value: [UInt8]?
+
+    /// Makes an entry, or the removal of one.
+    public init(key: [UInt8], value: [UInt8]?) {
+        self.key = key
+        self.value = value
+    }
 }
 
 /// A reply and the client whose channel it goes to.
@@ -93,8 +103,18 @@ public enum Effect: Sendable {
     case checkBatch(BatchPlace, [Unverified<Request>])
     /// Check a checkpoint's signature and, if it is good, answer with ``Replica/checkpointVerified(_:now:into:)``.
     case checkCheckpoint(Unverified<Checkpoint>)
+    /// Check a VIEW-CHANGE's signature and certificate and, if they are good, answer with
+    /// ``Replica/viewChangeVerified(_:from:now:into:)``.
+    case checkViewChange(Unverified<ViewChange>, from: ReplicaID)
+    /// Check a NEW-VIEW's signature and, if it is good, answer with ``Replica/newViewVerified(_:from:now:into:)``.
+    case checkNewView(Unverified<NewView>, from: ReplicaID)
+    /// Fetch the state of a stable checkpoint from peers, replacing an earlier target, and answer with
+    /// ``Replica/stateInstalled(_:records:now:into:)``.
+    case fetchState(SequenceNumber, root: Digest)
     /// Execute a batch on the state and answer with ``Replica/executed(_:results:now:into:)``.
     case execute(Execution)
+    /// Answer a read-only operation from the state as it is now, to the client's channel.
+    case query(ReadRequest, for: ClientID)
     /// Put the engine's own entries into the state.
     case record([SystemRecord])
     /// Compute the state's root and answer with ``Replica/checkpointTaken(_:root:now:into:)``.
@@ -120,6 +140,12 @@ public enum Event: Hashable, Sendable {
     /// A quorum signed another root for this checkpoint than this replica computed: its state is damaged, or its service is not
     /// deterministic.
     case diverged(SequenceNumber)
+    /// This replica left its view, and wants to enter this one.
+    case leftView(for: View)
+    /// This replica is active in a new view.
+    case enteredView(View)
+    /// This replica lacks the state of a stable checkpoint and fetches it.
+    case fetchesState(SequenceNumber)
     /// Nothing moved for a while with work at hand; peers were asked for what was missed.
     case stalled(SequenceNumber)
 }
@@ -140,6 +166,8 @@ public enum DropReason: String, Hashable, Sendable, CaseIterable {
     case wrongScheme = "wrong_scheme"
     /// The request's signature or MAC is wrong.
     case badAuthentication = "bad_authentication"
+    /// As many reads wait for execution as may.
+    case tooManyReads = "too_many_reads"
     /// The message belongs to another view.
     case otherView = "other_view"
     /// The sequence number is outside the water marks.
@@ -150,6 +178,14 @@ public enum DropReason: String, Hashable, Sendable, CaseIterable {
     case duplicateVote = "duplicate_vote"
     /// A checkpoint at a number that is none, or already covered, or not from the replica that it names.
     case uselessCheckpoint = "useless_checkpoint"
+    /// A VIEW-CHANGE or NEW-VIEW for a view that is over, or a second one.
+    case uselessViewChange = "useless_view_change"
+    /// As many digests as may be were accepted at the number.
+    case tooManyDigests = "too_many_digests"
+    /// A message of a view to come, over the bound on those.
+    case tooEarly = "too_early"
+    /// A FETCH for what is not here, or a BATCH that nobody waits for.
+    case uselessFetch = "useless_fetch"
     /// A CATCH-UP too soon after the last.
     case needlessCatchUp = "needless_catch_up"
 }
@@ -160,6 +196,8 @@ public enum Accusation: String, Hashable, Sendable, CaseIterable {
     case equivocation
     /// A batch with a request whose client never signed it.
     case forgedRequest = "forged_request"
+    /// A NEW-VIEW that does not follow from the VIEW-CHANGEs that it names.
+    case wrongNewView = "wrong_new_view"
     /// A batch beyond the bounds that all replicas share.
     case batchOverLimits = "batch_over_limits"
 }

@@ -2,9 +2,9 @@ import Cryptography
 import Invariants
 import Messages
 
-/// What a replica holds of one sequence number: PBFT's log entry (section 4.2).
+/// What a replica holds of one sequence number: PBFT's log entry (section 4.2), and its elements of P and Q (TOCS 2002 section 4.4).
 struct Slot: Sendable {
-    /// How far a proposal for this number came before it was accepted.
+    /// How far the proposal of the view for this number has come.
     enum Proposal: Sendable {
         /// None yet.
         case none
@@ -13,17 +13,39 @@ struct Slot: Sendable {
         /// It fails only a test that is this replica's own (its MAC entry of a request, its clock): it is accepted when f other
         /// backups' PREPAREs match it, since one of those f + 1 voices (with the primary) is correct.
         case parked(PrePrepare)
+        /// NEW-VIEW chose the batch with this digest; its content is not here yet.
+        case chosen(Digest)
         /// It is accepted; no other can be, in this view.
         case accepted(PrePrepare)
+        /// It came after this replica left the view: it is not voted for, but executed if it commits.
+        case followed(PrePrepare)
     }
 
+    // Of the view.
     var proposal = Proposal.none
     var prepares = VoteTally()
     var commits = VoteTally()
     var isPrepared = false
-    var isCommitted = false
     /// Where the log holds what the COMMIT of this replica rests on.
     var preparedPosition = LogPosition.start
+
+    // Across views.
+    /// P: the batch that prepared here in the highest view.
+    var preparedClaim: BatchClaim?
+    /// Q: the highest view of each digest that was pre-prepared here.
+    var prePreparedClaims: [BatchClaim] = []
+    /// The content of each batch in Q: others may need it from here.
+    var bodies: [Batch] = []
+    /// The batch that committed: nothing else ever can.
+    var committed: Batch?
+
+    /// The proposal whose content is here and was not refused.
+    var usable: PrePrepare? {
+        switch proposal {
+        case .accepted(let prePrepare), .followed(let prePrepare): prePrepare
+        case .none, .checking, .parked, .chosen: nil
+        }
+    }
 
     /// The accepted proposal.
     var accepted: PrePrepare? {
@@ -31,12 +53,41 @@ struct Slot: Sendable {
         return nil
     }
 
-    /// The proposal that was received, accepted or not.
-    var received: PrePrepare? {
+    /// The digest of the view's proposal, whatever became of it.
+    var proposedDigest: Digest? {
         switch proposal {
         case .none: nil
-        case .checking(let prePrepare), .parked(let prePrepare), .accepted(let prePrepare): prePrepare
+        case .chosen(let digest): digest
+        case .checking(let prePrepare), .parked(let prePrepare), .accepted(let prePrepare), .followed(let prePrepare):
+            prePrepare.batch.digest
         }
+    }
+
+    /// The content of a batch, when it is here.
+    func body(_ digest: Digest) -> Batch? {
+        if digest == .zero { return .null }
+        if let committed, committed.digest == digest { return committed }
+        return bodies.first { $0.digest == digest }
+    }
+
+    /// Notes a batch in Q: pre-prepared here in `view`.
+    mutating func notePrePrepared(_ sequence: SequenceNumber, _ batch: Batch, in view: View) {
+        let claim = BatchClaim(sequence, batch.digest, view)
+        if let index = prePreparedClaims.firstIndex(where: { $0.digest == batch.digest }) {
+            prePreparedClaims[index] = claim
+        } else {
+            prePreparedClaims.append(claim)
+        }
+        if body(batch.digest) == nil { bodies.append(batch) }
+    }
+
+    /// Forgets what belongs to a view, keeps what outlives it.
+    mutating func enterView() {
+        proposal = .none
+        prepares = VoteTally()
+        commits = VoteTally()
+        isPrepared = false
+        preparedPosition = .start
     }
 }
 
@@ -50,8 +101,9 @@ struct MessageLog: Sendable {
 
     private var slots: [Slot]
 
-    init(window: Int) {
+    init(window: Int, low: SequenceNumber = .zero) {
         self.window = window
+        self.low = low
         slots = Array(repeating: Slot(), count: window)
     }
 
@@ -60,7 +112,7 @@ struct MessageLog: Sendable {
 
     /// Whether a number is between the water marks.
     func contains(_ sequence: SequenceNumber) -> Bool {
-        low < sequence && sequence <= high
+        low < sequence && sequence.rawValue - low.rawValue <= UInt64(window)
     }
 
     /// The slot of a number between the water marks.
@@ -77,12 +129,37 @@ struct MessageLog: Sendable {
 
     /// Moves the low water mark up and forgets the slots up to it.
     mutating func truncate(to newLow: SequenceNumber) {
-        invariant(newLow > low && newLow <= high, "water marks only move up, within the window")
+        invariant(newLow > low, "water marks only move up")
         var sequence = low
-        while sequence < newLow {
+        let last = min(newLow, high)
+        while sequence < last {
             sequence = sequence.next
             slots[Int(sequence.rawValue % UInt64(window))] = Slot()
         }
         low = newLow
+    }
+
+    /// A new view begins: every slot forgets the votes of the last one.
+    mutating func enterView() {
+        for index in slots.indices {
+            slots[index].enterView()
+        }
+    }
+
+    /// The numbers between the water marks, in order.
+    var sequences: some Sequence<SequenceNumber> {
+        (low.rawValue + 1...high.rawValue).lazy.map { SequenceNumber($0) }
+    }
+
+    /// P and Q of a VIEW-CHANGE, in the order of the numbers.
+    var claims: (prepared: [BatchClaim], prePrepared: [BatchClaim]) {
+        var prepared: [BatchClaim] = []
+        var prePrepared: [BatchClaim] = []
+        for sequence in sequences {
+            let slot = self[sequence]
+            if let claim = slot.preparedClaim { prepared.append(claim) }
+            prePrepared.append(contentsOf: slot.prePreparedClaims.sorted { $0.digest < $1.digest })
+        }
+        return (prepared, prePrepared)
     }
 }

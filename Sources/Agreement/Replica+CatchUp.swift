@@ -1,35 +1,50 @@
+import Cryptography
 import Messages
 
 /// Messages that were lost with a link, or at a replica that was away: the receiver asks, peers send again what is in their logs
 /// (PBFT's retransmission by status messages, TOCS 2002 section 5.2).
 extension Replica {
+    /// What this replica asks of its peers.
+    var catchUp: CatchUp { CatchUp(view: view, isActive: isActive, executed: executed) }
+
     mutating func onCatchUp(_ catchUp: CatchUp, from peer: ReplicaID, now: ClockReading, into effects: inout [Effect]) {
         guard catchUpAllowed[peer.index] <= now.monotonic else { return drop(.needlessCatchUp, into: &effects) }
         catchUpAllowed[peer.index] = now.monotonic.advanced(byNanoseconds: configuration.limits.catchUpNanoseconds)
+        if catchUp.view > view || (catchUp.view == view && catchUp.isActive && !isActive) { isBehind = true }
+        help(peer, whichIsIn: catchUp.view, isActive: catchUp.isActive, into: &effects)
+        if !isActive, let own = viewChanges[configuration.replica.index] {
+            effects.append(.send(.viewChange(Unverified(own)), to: .replica(peer), after: logPosition))
+        }
+        // Whatever the receiver has executed, it may have missed CHECKPOINTs.
+        for checkpoint in checkpoints.certificate {
+            effects.append(.send(.checkpoint(Unverified(checkpoint)), to: .replica(peer), after: logPosition))
+        }
         sayAgain(after: catchUp.executed, to: .replica(peer), into: &effects)
     }
 
-    /// Sends again what this replica said: its CHECKPOINTs from the stable one on, whatever the receiver has executed (it may have missed
-    /// any of them), and its votes on the sequence numbers after one, as far as its log goes.
+    /// Sends again what this replica said: its CHECKPOINTs above the stable one, and its votes on the sequence numbers after one, as far
+    /// as its log goes.
     private func sayAgain(after sequence: SequenceNumber, to recipient: Recipient, into effects: inout [Effect]) {
         for checkpoint in checkpoints.messages(of: configuration.replica) {
             effects.append(.send(.checkpoint(Unverified(checkpoint)), to: recipient, after: logPosition))
         }
         guard sequence < log.high else { return }
+        let wasPrimary = logView.primary(in: configuration.size) == configuration.replica
         var next = max(sequence, log.low).next
         var left = configuration.limits.catchUpBatches
         while log.contains(next), left > 0 {
             let slot = log[next]
+            // Only an accepted proposal was voted for; one that came after this replica left the view was not.
             if let prePrepare = slot.accepted {
                 let digest = prePrepare.batch.digest
-                if isPrimary {
-                    effects.append(.send(.prePrepare(prePrepare), to: recipient, after: logPosition))
-                } else {
-                    let vote = Vote(.prepare, view: view, sequence: next, digest: digest)
+                if !wasPrimary {
+                    let vote = Vote(.prepare, view: logView, sequence: next, digest: digest)
                     effects.append(.send(.vote(vote), to: recipient, after: logPosition))
+                } else if digest != .zero {
+                    effects.append(.send(.prePrepare(prePrepare), to: recipient, after: logPosition))
                 }
                 if slot.isPrepared {
-                    let vote = Vote(.commit, view: view, sequence: next, digest: digest)
+                    let vote = Vote(.commit, view: logView, sequence: next, digest: digest)
                     effects.append(.send(.vote(vote), to: recipient, after: logPosition))
                 }
                 left -= 1
@@ -46,22 +61,33 @@ extension Replica {
 
     /// Starts the stall timer when there is work that does not move yet.
     mutating func watchForStall(_ now: ClockReading) {
+        if !isActive, viewChangeResend == nil {
+            viewChangeResend = now.monotonic.advanced(byNanoseconds: viewChangeResendNanoseconds)
+        }
         guard stallDeadline == nil, isMissingSomething else { return }
         stallDeadline = now.monotonic.advanced(byNanoseconds: stallNanoseconds)
     }
 
-    /// Others are ahead, a number that somebody named is not executed, or a checkpoint that was taken is not stable.
+    /// Others are ahead, a number that somebody named is not executed, a checkpoint that was taken is not stable, or a state is fetched.
     private var isMissingSomething: Bool {
         let interval = UInt64(configuration.limits.checkpointInterval)
-        return isBehind || highestNamed > executed || executed.rawValue / interval * interval > log.low.rawValue
+        let lastCheckpoint = executed.rawValue - executed.rawValue % interval
+        return isBehind || highestNamed > executed
+            || lastCheckpoint > log.low.rawValue || stateTarget != nil
     }
 
     /// Nothing moved for a while: ask everybody for what was missed, and say again what others may have missed.
     mutating func onStall(now: ClockReading, into effects: inout [Effect]) {
         guard isMissingSomething else { return }
         effects.append(.note(.stalled(executed.next)))
-        effects.append(.send(.catchUp(CatchUp(executed: executed)), to: .others, after: logPosition))
+        // Peers that have forgotten what is missing here have said which checkpoint is stable instead.
+        if let stable = checkpoints.highestSigned, stable.sequence > executed { adopt(stable, into: &effects) }
+        effects.append(.send(.catchUp(catchUp), to: .others, after: logPosition))
         sayAgain(after: executed, to: .others, into: &effects)
+        for sequence in log.sequences {
+            guard case .chosen(let digest) = log[sequence].proposal else { continue }
+            effects.append(.send(.fetch(Fetch(.batch(sequence, digest))), to: .others, after: .start))
+        }
         let doubled = stallNanoseconds.multipliedReportingOverflow(by: 2)
         stallNanoseconds = min(
             doubled.overflow ? .max : doubled.partialValue,

@@ -7,14 +7,12 @@ extension Replica {
     /// Hands the next batch to execution when it is committed and the shell is not busy with one.
     mutating func executeNext(into effects: inout [Effect]) {
         let sequence = executed.next
-        guard executing == nil, log.contains(sequence), log[sequence].isCommitted,
-            let prePrepare = log[sequence].accepted
-        else { return }
+        guard executing == nil, log.contains(sequence), let batch = log[sequence].committed else { return }
         executing = sequence
-        agreedTime = max(agreedTime, prePrepare.batch.time)
+        agreedTime = max(agreedTime, batch.time)
         var effective: [Request] = []
-        effective.reserveCapacity(prePrepare.batch.requests.count)
-        for request in prePrepare.batch.requests where clients.begin(request) {
+        effective.reserveCapacity(batch.requests.count)
+        for request in batch.requests where clients.begin(request) {
             effective.append(request)
         }
         executingBatch = effective
@@ -44,13 +42,13 @@ extension Replica {
             operations += results.count
             let payload = Self.payload(for: request, results: results)
             records.append(contentsOf: clients.finish(payload, for: request.client, at: sequence))
-            let reply = Reply(view: view, sequence: sequence, payload: payload)
+            let reply = Reply(view: logView, sequence: sequence, payload: payload)
             replies.append(AddressedReply(client: request.client, reply: reply))
         }
         for client in Set(executingBatch.map(\.client)).sorted() {
             if let progress = clients.progress(of: client) { records.append(progress) }
         }
-        records.append(SystemRecord(key: Array("agreed time".utf8), value: Self.encoded(agreedTime)))
+        records.append(SystemRecord(key: ClientTable.agreedTimeKey, value: Self.encoded(agreedTime)))
         effects.append(.record(records))
         if !replies.isEmpty {
             effects.append(.reply(replies, after: log[sequence].preparedPosition))
@@ -59,7 +57,10 @@ extension Replica {
         executing = nil
         executed = sequence
         isBehind = false
+        // The view works, so the next suspicion starts from T again.
+        if isActive { viewChangeDoublings = 0 }
         progressed()
+        releaseReads(into: &effects)
         if sequence.rawValue.isMultiple(of: UInt64(configuration.limits.checkpointInterval)) {
             effects.append(.takeCheckpoint(sequence))
         }
@@ -100,24 +101,18 @@ extension Replica {
             cluster: configuration.cluster,
             signer: signer
         )
-        checkpoints.add(own)
+        checkpoints.add(own, low: log.low)
         effects.append(.send(.checkpoint(Unverified(own)), to: .others, after: logPosition))
         stabilise(sequence, into: &effects)
     }
 
-    mutating func onCheckpoint(_ checkpoint: Unverified<Checkpoint>, from peer: ReplicaID, into effects: inout [Effect]) {
+    mutating func onCheckpoint(_ checkpoint: Unverified<Checkpoint>, into effects: inout [Effect]) {
         let claim = checkpoint.claim
-        guard claim.replica == peer, isCheckpoint(claim.sequence), claim.sequence > log.low,
-            log.contains(claim.sequence), !checkpoints.has(claim.sequence, from: peer)
-        else {
-            isBehind = isBehind || claim.sequence > log.high
-            return drop(.uselessCheckpoint, into: &effects)
-        }
+        guard claim.replica != configuration.replica,
+            claim.sequence.rawValue.isMultiple(of: UInt64(configuration.limits.checkpointInterval)),
+            checkpoints.wants(claim, low: log.low)
+        else { return drop(.uselessCheckpoint, into: &effects) }
         effects.append(.checkCheckpoint(checkpoint))
-    }
-
-    private func isCheckpoint(_ sequence: SequenceNumber) -> Bool {
-        sequence.rawValue.isMultiple(of: UInt64(configuration.limits.checkpointInterval))
     }
 
     /// A checkpoint's signature was checked and is good.
@@ -126,25 +121,68 @@ extension Replica {
         now: ClockReading,
         into effects: inout [Effect]
     ) {
-        guard log.contains(checkpoint.value.sequence) else { return }
-        checkpoints.add(checkpoint.value)
+        checkpoints.add(checkpoint.value, low: log.low)
+        isBehind = isBehind || checkpoint.value.sequence > log.high
         stabilise(checkpoint.value.sequence, into: &effects)
+        watchForStall(now)
     }
 
-    /// Moves the water marks up when a quorum, this replica included, has one root for a number.
+    /// Moves the water marks up when a quorum has one root for a number, and this replica the same; or when the quorum is beyond the
+    /// marks, so that the others have forgotten what this replica would need to get there.
     private mutating func stabilise(_ sequence: SequenceNumber, into effects: inout [Effect]) {
+        guard sequence > log.low else { return }
         switch checkpoints.verdict(at: sequence) {
         case .open:
             return
         case .diverged:
+            // What this replica executed is not what the others did. Its marks stay, and once the others are beyond them it fetches
+            // their state.
             effects.append(.note(.diverged(sequence)))
-        case .stable(let certificate):
-            checkpoints.stabilise(sequence, certificate: certificate)
-            log.truncate(to: sequence)
-            progressed()
-            _ = persist(.stable(sequence, certificate: certificate), into: &effects)
+        case .ahead(let stable):
+            if sequence > log.high { adopt(stable, into: &effects) }
+        case .stable(let stable):
+            advanceLog(stable, into: &effects)
             effects.append(.discardCheckpoints(before: sequence))
-            effects.append(.note(.stable(sequence)))
         }
+    }
+
+    private mutating func advanceLog(_ stable: CheckpointTracker.Stable, into effects: inout [Effect]) {
+        checkpoints.stabilise(stable.sequence, certificate: stable.certificate)
+        log.truncate(to: stable.sequence)
+        progressed()
+        nextSequence = max(nextSequence, log.low.next)
+        _ = persist(.stable(stable.sequence, certificate: stable.certificate), into: &effects)
+        effects.append(.note(.stable(stable.sequence)))
+    }
+
+    /// Takes a stable checkpoint whose state is not here: votes go on from it, and the state is fetched.
+    mutating func adopt(_ stable: CheckpointTracker.Stable, into effects: inout [Effect]) {
+        guard stable.sequence > log.low else { return }
+        advanceLog(stable, into: &effects)
+        guard executed < stable.sequence || stateTarget != nil else { return }
+        stateTarget = stable.sequence
+        effects.append(.note(.fetchesState(stable.sequence)))
+        effects.append(.fetchState(stable.sequence, root: stable.root))
+    }
+
+    /// The state of a stable checkpoint was fetched and installed, the engine's own entries with it.
+    ///
+    /// - Parameters:
+    ///   - sequence: The checkpoint, as the effect named it.
+    ///   - records: The engine's entries of that state.
+    public mutating func stateInstalled(
+        _ sequence: SequenceNumber,
+        records: [SystemRecord],
+        now: ClockReading,
+        into effects: inout [Effect]
+    ) {
+        guard sequence == stateTarget, sequence > executed else { return }
+        invariant(executing == nil, "state was installed under an execution")
+        stateTarget = nil
+        executed = sequence
+        agreedTime = clients.restore(records)
+        progressed()
+        releaseReads(into: &effects)
+        executeNext(into: &effects)
     }
 }

@@ -10,33 +10,70 @@ extension Replica {
         now: ClockReading,
         into effects: inout [Effect]
     ) {
-        guard prePrepare.view == view else { return drop(.otherView, into: &effects) }
-        guard peer == primary else { return drop(.wrongRole, into: &effects) }
-        guard log.contains(prePrepare.sequence) else {
-            isBehind = isBehind || prePrepare.sequence > log.high
-            return drop(.outsideWindow, into: &effects)
+        let sequence = prePrepare.sequence
+        guard prePrepare.view == logView else {
+            return onOtherView(prePrepare.view, .prePrepare(prePrepare), from: peer, into: &effects)
         }
-        highestNamed = max(highestNamed, prePrepare.sequence)
-        if let earlier = log[prePrepare.sequence].received {
+        guard peer == logView.primary(in: configuration.size) else { return drop(.wrongRole, into: &effects) }
+        guard isInWindow(sequence) else { return drop(.outsideWindow, into: &effects) }
+        let digest = prePrepare.batch.digest
+        if let earlier = log[sequence].proposedDigest {
+            if earlier == digest, case .chosen = log[sequence].proposal { return fill(prePrepare, into: &effects) }
             // At most one PRE-PREPARE for a view and a number.
-            if earlier.batch.digest != prePrepare.batch.digest {
-                accuse(peer, of: .equivocation, into: &effects)
-            }
+            if earlier != digest { accuse(peer, of: .equivocation, into: &effects) }
             return drop(.duplicateVote, into: &effects)
         }
-        guard prePrepare.batch.requests.count <= MessageLimits.requestsPerBatch,
-            prePrepare.batch.requests.allSatisfy({ hasRightScheme($0) })
-        else {
+        guard prePrepare.batch.requests.allSatisfy({ hasRightScheme($0) }) else {
             return accuse(peer, of: .batchOverLimits, into: &effects)
         }
-        log[prePrepare.sequence].proposal = .checking(prePrepare)
+        guard isActive else {
+            // This replica has left the view and votes no more, but a batch that commits is executed.
+            log[sequence].proposal = .followed(prePrepare)
+            return advance(sequence, into: &effects)
+        }
+        let claims = log[sequence].prePreparedClaims
+        guard claims.count < configuration.limits.digestsPerNumber || claims.contains(where: { $0.digest == digest }) else {
+            return drop(.tooManyDigests, into: &effects)
+        }
+        log[sequence].proposal = .checking(prePrepare)
         let unchecked = prePrepare.batch.requests.filter { !clients.wasChecked($0) }.map(Unverified.init)
         if unchecked.isEmpty {
             judged(prePrepare, valid: true, now: now, into: &effects)
         } else {
-            let place = BatchPlace(view: view, sequence: prePrepare.sequence, digest: prePrepare.batch.digest)
-            effects.append(.checkBatch(place, unchecked))
+            effects.append(.checkBatch(BatchPlace(view: logView, sequence: sequence, digest: digest), unchecked))
         }
+    }
+
+    /// The content of a batch that NEW-VIEW chose is here.
+    mutating func fill(_ prePrepare: PrePrepare, into effects: inout [Effect]) {
+        if isActive {
+            accept(prePrepare, isChosen: true, into: &effects)
+        } else {
+            log[prePrepare.sequence].proposal = .followed(prePrepare)
+            advance(prePrepare.sequence, into: &effects)
+        }
+    }
+
+    /// Whether a number is between the water marks; notes that this replica is behind when it is above them.
+    private mutating func isInWindow(_ sequence: SequenceNumber) -> Bool {
+        guard log.contains(sequence) else {
+            isBehind = isBehind || sequence > log.high
+            return false
+        }
+        highestNamed = max(highestNamed, sequence)
+        return true
+    }
+
+    /// Messages of a view to come are kept, so that a view can begin at full speed; those of a past one are of no use.
+    private mutating func onOtherView(
+        _ view: View,
+        _ message: PeerMessage,
+        from peer: ReplicaID,
+        into effects: inout [Effect]
+    ) {
+        guard view > logView else { return drop(.otherView, into: &effects) }
+        isBehind = isBehind || (isActive && view > self.view)
+        if !early[peer.index].add(message, limits: configuration.limits) { drop(.tooEarly, into: &effects) }
     }
 
     /// The verdict on the requests of a proposed batch is there.
@@ -50,7 +87,7 @@ extension Replica {
         now: ClockReading,
         into effects: inout [Effect]
     ) {
-        guard place.view == view, log.contains(place.sequence),
+        guard isActive, place.view == logView, log.contains(place.sequence),
             case .checking(let prePrepare) = log[place.sequence].proposal, prePrepare.batch.digest == place.digest
         else { return }
         judged(prePrepare, valid: valid, now: now, into: &effects)
@@ -69,7 +106,7 @@ extension Replica {
             return accuse(primary, of: .forgedRequest, into: &effects)
         }
         if valid, isTimely(prePrepare.batch.time, now: now.wall) {
-            accept(prePrepare, into: &effects)
+            accept(prePrepare, isChosen: false, into: &effects)
         } else {
             log[prePrepare.sequence].proposal = .parked(prePrepare)
             acceptIfVouchedFor(prePrepare.sequence, into: &effects)
@@ -77,50 +114,49 @@ extension Replica {
     }
 
     private func isTimely(_ time: Timestamp, now: Timestamp) -> Bool {
-        // A time that only repeats the last one is no claim about the clock.
-        if time <= agreedTime { return true }
         let distance =
             time > now ? time.nanoseconds - now.nanoseconds : now.nanoseconds - time.nanoseconds
         return distance <= configuration.limits.clockToleranceNanoseconds
     }
 
     private mutating func acceptIfVouchedFor(_ sequence: SequenceNumber, into effects: inout [Effect]) {
-        guard case .parked(let prePrepare) = log[sequence].proposal else { return }
+        guard isActive, case .parked(let prePrepare) = log[sequence].proposal else { return }
         // Votes of the primary and of this replica are not in the tally: it sends no PREPARE, and this one has not voted.
         let vouching = log[sequence].prepares.votes(for: prePrepare.batch.digest).count
         if vouching >= configuration.size.faults {
-            accept(prePrepare, into: &effects)
+            accept(prePrepare, isChosen: false, into: &effects)
         }
     }
 
     /// Accepts a proposal, the one of its view and number. A backup votes PREPARE; the PRE-PREPARE is the primary's vote.
-    mutating func accept(_ prePrepare: PrePrepare, into effects: inout [Effect]) {
+    ///
+    /// - Parameter isChosen: Whether NEW-VIEW chose the batch: then that message stands for the PRE-PREPARE, and nobody judges the batch
+    ///   again.
+    mutating func accept(_ prePrepare: PrePrepare, isChosen: Bool, into effects: inout [Effect]) {
         let sequence = prePrepare.sequence
+        invariant(isActive && prePrepare.view == view, "a proposal accepted outside its view")
         invariant(log[sequence].accepted == nil, "two proposals accepted for one number in one view")
-        log[sequence].proposal = .accepted(prePrepare)
         highestNamed = max(highestNamed, sequence)
+        log[sequence].proposal = .accepted(prePrepare)
+        log[sequence].notePrePrepared(sequence, prePrepare.batch, in: view)
         let position = persist(.prePrepared(prePrepare), into: &effects)
         if isPrimary {
-            effects.append(.send(.prePrepare(prePrepare), to: .others, after: position))
+            if !isChosen { effects.append(.send(.prePrepare(prePrepare), to: .others, after: position)) }
         } else {
             let vote = Vote(.prepare, view: view, sequence: sequence, digest: prePrepare.batch.digest)
-            _ = log[sequence].prepares.add(vote.digest, from: configuration.replica)
+            log[sequence].prepares.add(vote.digest, from: configuration.replica)
             effects.append(.send(.vote(vote), to: .others, after: position))
         }
         advance(sequence, into: &effects)
     }
 
     mutating func onVote(_ vote: Vote, from peer: ReplicaID, now: ClockReading, into effects: inout [Effect]) {
-        guard vote.view == view else { return drop(.otherView, into: &effects) }
-        guard log.contains(vote.sequence) else {
-            isBehind = isBehind || vote.sequence > log.high
-            return drop(.outsideWindow, into: &effects)
-        }
-        highestNamed = max(highestNamed, vote.sequence)
+        guard vote.view == logView else { return onOtherView(vote.view, .vote(vote), from: peer, into: &effects) }
+        guard isInWindow(vote.sequence) else { return drop(.outsideWindow, into: &effects) }
         switch vote.phase {
         case .prepare:
             // The primary's PRE-PREPARE is its vote; a PREPARE of its own would count it twice.
-            guard peer != primary else { return drop(.wrongRole, into: &effects) }
+            guard peer != logView.primary(in: configuration.size) else { return drop(.wrongRole, into: &effects) }
             guard log[vote.sequence].prepares.add(vote.digest, from: peer) else {
                 return repeated(vote, in: log[vote.sequence].prepares, from: peer, into: &effects)
             }
@@ -143,20 +179,23 @@ extension Replica {
 
     /// Takes a slot as far as its votes allow: prepared with the PRE-PREPARE and 2f matching PREPAREs of different backups, committed
     /// when prepared and with 2f + 1 matching COMMITs.
-    private mutating func advance(_ sequence: SequenceNumber, into effects: inout [Effect]) {
-        guard let prePrepare = log[sequence].accepted, !log[sequence].isCommitted else { return }
+    mutating func advance(_ sequence: SequenceNumber, into effects: inout [Effect]) {
+        guard let prePrepare = log[sequence].usable else { return }
         let digest = prePrepare.batch.digest
-        if !log[sequence].isPrepared {
+        if isActive, !log[sequence].isPrepared {
             guard log[sequence].prepares.votes(for: digest).count >= configuration.size.quorum - 1 else { return }
             log[sequence].isPrepared = true
+            log[sequence].preparedClaim = BatchClaim(sequence, digest, view)
+            highestPrepared = max(highestPrepared, sequence)
             let position = persist(.prepared(view, sequence, digest), into: &effects)
             log[sequence].preparedPosition = position
-            _ = log[sequence].commits.add(digest, from: configuration.replica)
+            log[sequence].commits.add(digest, from: configuration.replica)
             let vote = Vote(.commit, view: view, sequence: sequence, digest: digest)
             effects.append(.send(.vote(vote), to: .others, after: position))
         }
-        if log[sequence].commits.votes(for: digest).count >= configuration.size.quorum {
-            log[sequence].isCommitted = true
+        // A replica that has left the view has prepared nothing since, but 2f + 1 COMMITs hold f + 1 correct replicas that have.
+        if log[sequence].committed == nil, log[sequence].commits.votes(for: digest).count >= configuration.size.quorum {
+            log[sequence].committed = prePrepare.batch
             executeNext(into: &effects)
         }
     }

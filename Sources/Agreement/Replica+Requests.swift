@@ -17,12 +17,12 @@ extension Replica {
 
     private mutating func admit(_ request: Unverified<Request>, from source: RequestSource, into effects: inout [Effect]) {
         guard hasRightScheme(request.claim) else { return drop(.wrongScheme, into: &effects) }
-        switch clients.admission(of: request.claim, in: view) {
+        switch clients.admission(of: request.claim, in: logView) {
         case .check:
             effects.append(.checkRequest(request, from: source))
         case .waiting(let known):
             // A client that sends a request again to a backup has waited too long for the primary.
-            if source == .client, !isPrimary {
+            if source == .client, isActive, !isPrimary {
                 forward(known, into: &effects)
             } else {
                 drop(.duplicateRequest, into: &effects)
@@ -54,16 +54,16 @@ extension Replica {
     ) {
         guard let request else { return drop(.badAuthentication, into: &effects) }
         // Whatever happened since the check was asked for counts: the same request may have come twice, or been executed.
-        guard case .check = clients.admission(of: request.value, in: view) else {
+        guard case .check = clients.admission(of: request.value, in: logView) else {
             return drop(.duplicateRequest, into: &effects)
         }
         clients.keep(request)
-        if !isPrimary, source == .client {
+        if isActive, !isPrimary, source == .client {
             forward(request, into: &effects)
         }
     }
 
-    private func forward(_ request: Verified<Request>, into effects: inout [Effect]) {
+    func forward(_ request: Verified<Request>, into effects: inout [Effect]) {
         effects.append(.send(.forward(Unverified(request.value)), to: .replica(primary), after: .start))
     }
 
@@ -71,9 +71,7 @@ extension Replica {
     /// number is between the water marks.
     mutating func propose(now: ClockReading, into effects: inout [Effect]) {
         let limits = configuration.limits
-        while isPrimary, clients.queuedClients > 0, log.contains(nextSequence),
-            nextSequence.rawValue - executed.rawValue <= UInt64(limits.pipelineDepth)
-        {
+        while isPrimary, clients.queuedClients > 0, log.contains(nextSequence), inFlight < limits.pipelineDepth {
             let requests = clients.takeBatch(requests: limits.batchRequests, bytes: limits.batchBytes)
             guard !requests.isEmpty else { return }
             proposedTime = max(now.wall, proposedTime, agreedTime)
@@ -81,7 +79,13 @@ extension Replica {
             let prePrepare = PrePrepare(view: view, sequence: nextSequence, batch: batch)
             nextSequence = nextSequence.next
             effects.append(.note(.proposed(prePrepare.sequence, requests: requests.count)))
-            accept(prePrepare, into: &effects)
+            accept(prePrepare, isChosen: false, into: &effects)
         }
+    }
+
+    /// How many batches are proposed and not yet executed.
+    private var inFlight: Int {
+        let next = nextSequence.rawValue - 1
+        return next > executed.rawValue ? Int(next - executed.rawValue) : 0
     }
 }

@@ -8,13 +8,17 @@ import Messages
 /// them out in their order and hands the results back as inputs. At the end of each turn it calls ``turnEnded(now:into:)``, where the
 /// primary makes its batches, and it calls ``timePassed(now:into:)`` when ``deadline`` has come. The same inputs give the same effects.
 ///
-/// The methods are spread over files by topic: requests, ordering, execution, checkpoints.
+/// The methods are spread over files by topic: requests, ordering, execution and checkpoints, view change, new view, catch-up.
 public struct Replica: ~Copyable {
     let configuration: ReplicaConfiguration
     let signer: any Signer
 
-    /// The view that this replica is in.
+    /// The view that this replica is in, or that it has left its last one for.
     public internal(set) var view = View(0)
+    /// Whether this replica is active in ``view``; otherwise it waits for that view's NEW-VIEW and casts no vote.
+    public internal(set) var isActive = true
+    /// The last view in which this replica was active: the votes in the log are of this view.
+    var logView = View(0)
 
     /// The last batch handed to execution and finished.
     public internal(set) var executed = SequenceNumber.zero
@@ -30,6 +34,32 @@ public struct Replica: ~Copyable {
     var clients: ClientTable
     var checkpoints: CheckpointTracker
 
+    /// The VIEW-CHANGE of each replica for the highest view, by replica; this one's own among them.
+    var viewChanges: [ViewChange?]
+    /// By primary: a NEW-VIEW of its that is not complete here yet.
+    var pendingNewViews: [PendingNewView?]
+    /// The NEW-VIEW that began ``logView``, with its VIEW-CHANGEs, for replicas that missed it; nil in view 0.
+    var installed: InstalledNewView?
+    /// By replica: messages of views to come.
+    var early: [EarlyMessages]
+    /// How often T was doubled: once with each view that executed nothing.
+    var viewChangeDoublings: UInt64 = 0
+    /// When the NEW-VIEW is overdue; nil before 2f + 1 VIEW-CHANGEs are here.
+    var newViewDeadline: Instant?
+    /// When this replica's VIEW-CHANGE is sent again.
+    var viewChangeResend: Instant?
+    var viewChangeResendNanoseconds: UInt64
+    /// The request that the request timer watches, and when it is overdue.
+    var watchedRequest: WatchedRequest?
+    var requestDeadline: Instant?
+
+    /// The highest number that ever prepared here, in any view: what reads wait for.
+    var highestPrepared = SequenceNumber.zero
+    var reads = WaitingReads()
+
+    /// The stable checkpoint whose state is being fetched.
+    var stateTarget: SequenceNumber?
+
     /// The primary's: the number of its next proposal.
     var nextSequence = SequenceNumber(1)
     /// The primary's: the time of its last proposal.
@@ -41,7 +71,7 @@ public struct Replica: ~Copyable {
     /// When peers are asked for what was missed, unless something moves before; nil while nothing is owed.
     var stallDeadline: Instant?
     var stallNanoseconds: UInt64
-    /// The highest number between the water marks that a PRE-PREPARE or a vote named.
+    /// The highest number between the water marks that a PRE-PREPARE or a vote named: work is owed up to it.
     var highestNamed = SequenceNumber.zero
     /// A message beyond what can be used here arrived: the others are ahead.
     var isBehind = false
@@ -60,16 +90,20 @@ public struct Replica: ~Copyable {
         self.signer = signer
         log = MessageLog(window: configuration.limits.logWindow)
         clients = ClientTable(clients: configuration.clients, limits: configuration.limits)
-        checkpoints = CheckpointTracker(size: configuration.size)
+        checkpoints = CheckpointTracker(size: configuration.size, window: configuration.limits.logWindow)
+        viewChanges = Array(repeating: nil, count: configuration.size.replicas)
+        pendingNewViews = Array(repeating: nil, count: configuration.size.replicas)
+        early = Array(repeating: EarlyMessages(), count: configuration.size.replicas)
+        viewChangeResendNanoseconds = configuration.limits.stallNanoseconds
         stallNanoseconds = configuration.limits.stallNanoseconds
         catchUpAllowed = Array(repeating: Instant(nanoseconds: 0), count: configuration.size.replicas)
     }
 
-    /// The primary of the view that this replica is in.
+    /// The primary of ``view``.
     public var primary: ReplicaID { view.primary(in: configuration.size) }
 
-    /// Whether this replica is the primary of its view.
-    public var isPrimary: Bool { primary == configuration.replica }
+    /// Whether this replica is the primary of its view, and active in it.
+    public var isPrimary: Bool { isActive && primary == configuration.replica }
 
     /// The last stable checkpoint, which is the low water mark.
     public var stable: SequenceNumber { log.low }
@@ -78,7 +112,14 @@ public struct Replica: ~Copyable {
     public var high: SequenceNumber { log.high }
 
     /// When ``timePassed(now:into:)`` wants to be called; nil for never.
-    public var deadline: Instant? { stallDeadline }
+    public var deadline: Instant? {
+        var earliest = stallDeadline
+        for other in [newViewDeadline, viewChangeResend, requestDeadline] {
+            guard let other else { continue }
+            earliest = min(earliest ?? other, other)
+        }
+        return earliest
+    }
 
     // MARK: Inputs
 
@@ -93,30 +134,49 @@ public struct Replica: ~Copyable {
         switch message {
         case .prePrepare(let prePrepare): onPrePrepare(prePrepare, from: peer, now: now, into: &effects)
         case .vote(let vote): onVote(vote, from: peer, now: now, into: &effects)
-        case .checkpoint(let checkpoint): onCheckpoint(checkpoint, from: peer, into: &effects)
+        case .checkpoint(let checkpoint): onCheckpoint(checkpoint, into: &effects)
         case .forward(let request): onForward(request, from: peer, into: &effects)
         case .catchUp(let catchUp): onCatchUp(catchUp, from: peer, now: now, into: &effects)
+        case .viewChange(let viewChange): onViewChange(viewChange, from: peer, into: &effects)
+        case .newView(let newView): onNewView(newView, from: peer, into: &effects)
+        case .fetch(let fetch): onFetch(fetch, from: peer, into: &effects)
+        case .batch(let body): onBatch(body, now: now, into: &effects)
+        case .stateRequest, .stateAnswer: invariantViolated("state transfer is the shell's")
         }
         watchForStall(now)
     }
 
     /// A link to a peer came up: ask it for what was missed while it was down.
     public mutating func peerConnected(_ peer: ReplicaID, now: ClockReading, into effects: inout [Effect]) {
-        effects.append(.send(.catchUp(CatchUp(executed: executed)), to: .replica(peer), after: logPosition))
+        effects.append(.send(.catchUp(catchUp), to: .replica(peer), after: logPosition))
+        watchForStall(now)
     }
 
     /// A turn of the shell ends: everything that arrived was handed in. The primary proposes what waits.
     public mutating func turnEnded(now: ClockReading, into effects: inout [Effect]) {
         propose(now: now, into: &effects)
         watchForStall(now)
+        watchRequests(now)
     }
 
     /// ``deadline`` has come.
     public mutating func timePassed(now: ClockReading, into effects: inout [Effect]) {
-        guard let deadline = stallDeadline, deadline <= now.monotonic else { return }
-        stallDeadline = nil
-        onStall(now: now, into: &effects)
+        if let due = stallDeadline, due <= now.monotonic {
+            stallDeadline = nil
+            onStall(now: now, into: &effects)
+        }
+        if let due = viewChangeResend, due <= now.monotonic {
+            resendViewChange(now: now, into: &effects)
+        }
+        if let due = newViewDeadline, due <= now.monotonic {
+            // The new primary had its time: the next one's turn, with twice as much.
+            leaveView(for: View(view.rawValue + 1), now: now, into: &effects)
+        }
+        if let due = requestDeadline, due <= now.monotonic {
+            leaveView(for: View(view.rawValue + 1), now: now, into: &effects)
+        }
         watchForStall(now)
+        watchRequests(now)
     }
 
     // MARK: What the parts share

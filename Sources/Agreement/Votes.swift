@@ -27,6 +27,11 @@ public struct VoteSet: Hashable, Sendable {
         return bits & bit == 0
     }
 
+    /// Takes a replica out of the set, if it is there.
+    public mutating func remove(_ replica: ReplicaID) {
+        bits &= ~Self.bit(replica)
+    }
+
     private static func bit(_ replica: ReplicaID) -> UInt64 {
         invariant(replica.rawValue < 64, "a replica number over the largest cluster")
         return 1 << UInt64(replica.rawValue)
@@ -44,6 +49,7 @@ struct VoteTally: Sendable {
     /// Counts a vote.
     ///
     /// - Returns: false when the replica has voted before; its first vote stands.
+    @discardableResult
     mutating func add(_ digest: Digest, from replica: ReplicaID) -> Bool {
         guard voters.insert(replica) else { return false }
         for index in sets.indices where sets[index].digest == digest {

@@ -7,6 +7,8 @@ public enum ClientMessage: Sendable {
 
     /// A request to be ordered.
     case request(Unverified<Request>)
+    /// A read-only operation, answered outside the order.
+    case read(ReadRequest)
     /// A question for the replica's own view of things; the number comes back with the answer.
     case statusQuery(UInt64)
 
@@ -18,6 +20,8 @@ public enum ClientMessage: Sendable {
         switch source[range.lowerBound] {
         case Request.type:
             self = .request(Unverified(try Request(decoding: source, in: range)))
+        case ReadRequest.type:
+            self = .read(try ReadRequest(decoding: source, in: range))
         case Self.statusQueryType:
             var reader = ByteReader(source, in: range)
             try reader.skip(1)
@@ -33,6 +37,8 @@ public enum ClientMessage: Sendable {
         switch self {
         case .request(let request):
             return request.claim.bytes
+        case .read(let read):
+            return read.encoded
         case .statusQuery(let tag):
             var bytes = [Self.statusQueryType]
             bytes.append(littleEndian: tag)
@@ -47,6 +53,8 @@ public enum ReplicaAnswer: Sendable {
 
     /// What became of a request.
     case reply(Reply)
+    /// The answer to a read.
+    case readReply(ReadReply)
     /// The replica's own view of things, with the number of the question.
     case status(UInt64, ReplicaStatus)
 
@@ -58,6 +66,8 @@ public enum ReplicaAnswer: Sendable {
         switch source[range.lowerBound] {
         case Reply.type:
             self = .reply(try Reply(decoding: source, in: range))
+        case ReadReply.type:
+            self = .readReply(try ReadReply(decoding: source, in: range))
         case Self.statusType:
             var reader = ByteReader(source, in: range)
             try reader.skip(1)
@@ -73,6 +83,8 @@ public enum ReplicaAnswer: Sendable {
     public var encoded: [UInt8] {
         switch self {
         case .reply(let reply):
+            return reply.encoded
+        case .readReply(let reply):
             return reply.encoded
         case .status(let tag, let status):
             var bytes = [Self.statusType]

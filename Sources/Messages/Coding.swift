@@ -17,7 +17,10 @@ public enum MalformedMessage: Error, Hashable, Sendable {
     public enum StaticField: String, Hashable, Sendable {
         case batch
         case bundle
+        case certificate
+        case claims
         case counters
+        case flag
         case kind
         case operation
         case outcome
@@ -27,6 +30,7 @@ public enum MalformedMessage: Error, Hashable, Sendable {
         case request
         case result
         case scheme
+        case state
         case text
     }
 }
@@ -83,6 +87,22 @@ public struct ByteReader: Sendable {
         let low = try readUInt32()
         let high = try readUInt32()
         return UInt64(low) | UInt64(high) << 32
+    }
+
+    /// Reads a replica's number, which is at most that of the largest cluster's last replica.
+    public mutating func readReplica() throws(MalformedMessage) -> ReplicaID {
+        let replica = ReplicaID(try readUInt8())
+        guard replica.index < 3 * ClusterSize.mostFaults + 1 else { throw .badField(.replica) }
+        return replica
+    }
+
+    /// Reads a byte that is 0 for false or 1 for true.
+    public mutating func readFlag() throws(MalformedMessage) -> Bool {
+        switch try readUInt8() {
+        case 0: return false
+        case 1: return true
+        default: throw .badField(.flag)
+        }
     }
 
     /// Reads a 32-byte digest.

@@ -21,6 +21,15 @@ public enum MessageLimits {
     /// The longest encoded batch, in bytes.
     public static let batchBytes = 3 << 20
 
+    /// The most elements of P in a VIEW-CHANGE, and of batches that a NEW-VIEW chooses: one for each number of the largest window.
+    public static let preparedClaims = 8192
+
+    /// The most elements of Q in a VIEW-CHANGE: several digests for each number.
+    public static let prePreparedClaims = 8 * preparedClaims
+
+    /// The longest question or answer of a state transfer, in bytes.
+    public static let stateBytes = 3 << 20
+
     /// The most named counters in a status report.
     public static let countersPerStatus = 256
 }

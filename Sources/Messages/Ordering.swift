@@ -60,6 +60,15 @@ public struct Batch: Sendable {
         digest = Self.digest(time: time, requests: requests)
     }
 
+    /// The null batch, which a NEW-VIEW puts where nothing can have committed (PBFT section 4.4): no requests, and the digest of zeros.
+    public static let null = Batch()
+
+    private init() {
+        time = .zero
+        requests = []
+        digest = .zero
+    }
+
     init(decoding source: [UInt8], in range: Range<Int>) throws(MalformedMessage) {
         guard range.count <= MessageLimits.batchBytes else { throw .overLimit(.batch) }
         var reader = ByteReader(source, in: range)
@@ -152,10 +161,99 @@ public struct Vote: Hashable, Sendable {
     }
 }
 
+/// BATCH: a batch by itself, in answer to a FETCH. Anybody may send it: its digest says what it is.
+public struct BatchBody: Sendable {
+    static let type: UInt8 = 0x19
+
+    /// The place in the order that the batch was asked for.
+    public let sequence: SequenceNumber
+    /// The batch.
+    public let batch: Batch
+
+    /// Makes an answer.
+    public init(sequence: SequenceNumber, batch: Batch) {
+        self.sequence = sequence
+        self.batch = batch
+    }
+
+    init(decoding source: [UInt8], in range: Range<Int>) throws(MalformedMessage) {
+        var reader = ByteReader(source, in: range)
+        _ = try reader.readUInt8()
+        sequence = SequenceNumber(try reader.readUInt64())
+        batch = try Batch(decoding: source, in: reader.position..<range.upperBound)
+    }
+
+    /// The encoding.
+    public var encoded: [UInt8] {
+        var bytes: [UInt8] = []
+        bytes.reserveCapacity(9 + batch.encodedByteCount)
+        bytes.append(Self.type)
+        bytes.append(littleEndian: sequence.rawValue)
+        batch.append(to: &bytes)
+        return bytes
+    }
+}
+
+/// FETCH: asks a peer for something that a digest names (PBFT, TOCS 2002 section 5.3).
+public struct Fetch: Hashable, Sendable {
+    static let type: UInt8 = 0x18
+
+    /// What is asked for.
+    public enum Subject: Hashable, Sendable {
+        /// The batch with this digest, pre-prepared at this number.
+        case batch(SequenceNumber, Digest)
+        /// The VIEW-CHANGE of a replica for a view, which a NEW-VIEW names by this digest.
+        case viewChange(View, ReplicaID, Digest)
+    }
+
+    /// What is asked for.
+    public let subject: Subject
+
+    /// Makes a question.
+    public init(_ subject: Subject) {
+        self.subject = subject
+    }
+
+    init(decoding source: [UInt8], in range: Range<Int>) throws(MalformedMessage) {
+        var reader = ByteReader(source, in: range)
+        _ = try reader.readUInt8()
+        switch try reader.readUInt8() {
+        case 0:
+            let sequence = SequenceNumber(try reader.readUInt64())
+            subject = .batch(sequence, try reader.readDigest())
+        case 1:
+            let view = View(try reader.readUInt64())
+            let replica = try reader.readReplica()
+            subject = .viewChange(view, replica, try reader.readDigest())
+        default:
+            throw .badField(.kind)
+        }
+        try reader.finish()
+    }
+
+    /// The encoding.
+    public var encoded: [UInt8] {
+        var bytes: [UInt8] = [Self.type]
+        switch subject {
+        case .batch(let sequence, let digest):
+            bytes.append(0)
+            bytes.append(littleEndian: sequence.rawValue)
+            digest.append(to: &bytes)
+        case .viewChange(let view, let replica, let digest):
+            bytes.append(1)
+            bytes.append(littleEndian: view.rawValue)
+            bytes.append(replica.rawValue)
+            digest.append(to: &bytes)
+        }
+        return bytes
+    }
+}
+
 /// CHECKPOINT: a replica's signed word that its state after a batch has this root (PBFT section 4.3). 2f + 1 of them are a certificate
 /// that anybody can check.
 public struct Checkpoint: Hashable, Sendable {
     static let type: UInt8 = 0x13
+    static let byteCount = 1 + 1 + 8 + Digest.byteCount + Signature.byteCount
 
     /// Whose word it is.
     public let replica: ReplicaID
@@ -175,11 +273,16 @@ public struct Checkpoint: Hashable, Sendable {
         signature = signer.sign(SignedBytes.checkpoint(sequence, root: root, by: replica, cluster: cluster))
     }
 
+    /// Reads a checkpoint that is part of another message, type and all.
+    init(decodingElement source: [UInt8], in range: Range<Int>) throws(MalformedMessage) {
+        guard !range.isEmpty, source[range.lowerBound] == Self.type else { throw .badField(.certificate) }
+        try self.init(decoding: source, in: range)
+    }
+
     init(decoding source: [UInt8], in range: Range<Int>) throws(MalformedMessage) {
         var reader = ByteReader(source, in: range)
         _ = try reader.readUInt8()
-        replica = ReplicaID(try reader.readUInt8())
-        guard replica.index < 3 * ClusterSize.mostFaults + 1 else { throw .badField(.replica) }
+        replica = try reader.readReplica()
         sequence = SequenceNumber(try reader.readUInt64())
         root = try reader.readDigest()
         signature = try reader.readSignature()
@@ -203,17 +306,25 @@ public struct Checkpoint: Hashable, Sendable {
 public struct CatchUp: Hashable, Sendable {
     static let type: UInt8 = 0x15
 
+    /// The view that the sender is in, or has left its last one for.
+    public let view: View
+    /// Whether the sender is in that view; otherwise it waits for its NEW-VIEW.
+    public let isActive: Bool
     /// The sender's last executed batch.
     public let executed: SequenceNumber
 
     /// Makes a request to catch up from `executed`.
-    public init(executed: SequenceNumber) {
+    public init(view: View, isActive: Bool, executed: SequenceNumber) {
+        self.view = view
+        self.isActive = isActive
         self.executed = executed
     }
 
     init(decoding source: [UInt8], in range: Range<Int>) throws(MalformedMessage) {
         var reader = ByteReader(source, in: range)
         _ = try reader.readUInt8()
+        view = View(try reader.readUInt64())
+        isActive = try reader.readFlag()
         executed = SequenceNumber(try reader.readUInt64())
         try reader.finish()
     }
@@ -221,6 +332,8 @@ public struct CatchUp: Hashable, Sendable {
     /// The encoding.
     public var encoded: [UInt8] {
         var bytes: [UInt8] = [Self.type]
+        bytes.append(littleEndian: view.rawValue)
+        bytes.append(isActive ? 1 : 0)
         bytes.append(littleEndian: executed.rawValue)
         return bytes
     }

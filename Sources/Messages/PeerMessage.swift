@@ -1,8 +1,10 @@
 import Cryptography
 
-/// What replicas say to each other. The channel says which replica speaks; only a checkpoint's signature needs a check beyond that.
+/// What replicas say to each other. The channel says which replica speaks; what is signed can be passed on, and is checked.
 public enum PeerMessage: Sendable {
     static let forwardType: UInt8 = 0x14
+    static let stateRequestType: UInt8 = 0x1A
+    static let stateAnswerType: UInt8 = 0x1B
 
     /// The primary proposes a batch.
     case prePrepare(PrePrepare)
@@ -14,6 +16,18 @@ public enum PeerMessage: Sendable {
     case forward(Unverified<Request>)
     /// A peer asks for what it missed.
     case catchUp(CatchUp)
+    /// A replica leaves its view.
+    case viewChange(Unverified<ViewChange>)
+    /// The primary of a new view begins it.
+    case newView(Unverified<NewView>)
+    /// A peer asks for what a digest names.
+    case fetch(Fetch)
+    /// A batch that was asked for.
+    case batch(BatchBody)
+    /// A question for parts of a checkpoint's state, as the state store encodes it. The shell's, not the engine's.
+    case stateRequest([UInt8])
+    /// An answer to such a question.
+    case stateAnswer([UInt8])
 
     /// Reads the message that is the whole of `range`.
     ///
@@ -33,6 +47,18 @@ public enum PeerMessage: Sendable {
             self = .forward(Unverified(try Request(decoding: source, in: (range.lowerBound + 1)..<range.upperBound)))
         case CatchUp.type:
             self = .catchUp(try CatchUp(decoding: source, in: range))
+        case ViewChange.type:
+            self = .viewChange(Unverified(try ViewChange(decoding: source, in: range)))
+        case NewView.type:
+            self = .newView(Unverified(try NewView(decoding: source, in: range)))
+        case Fetch.type:
+            self = .fetch(try Fetch(decoding: source, in: range))
+        case BatchBody.type:
+            self = .batch(try BatchBody(decoding: source, in: range))
+        case Self.stateRequestType:
+            self = .stateRequest(try Self.body(source, range))
+        case Self.stateAnswerType:
+            self = .stateAnswer(try Self.body(source, range))
         case let type:
             throw .unknownType(type)
         }
@@ -46,6 +72,17 @@ public enum PeerMessage: Sendable {
         case .checkpoint(let message): message.claim.encoded
         case .forward(let request): [Self.forwardType] + request.claim.bytes
         case .catchUp(let message): message.encoded
+        case .viewChange(let message): message.claim.encoded
+        case .newView(let message): message.claim.encoded
+        case .fetch(let message): message.encoded
+        case .batch(let message): message.encoded
+        case .stateRequest(let body): [Self.stateRequestType] + body
+        case .stateAnswer(let body): [Self.stateAnswerType] + body
         }
+    }
+
+    private static func body(_ source: [UInt8], _ range: Range<Int>) throws(MalformedMessage) -> [UInt8] {
+        guard range.count - 1 <= MessageLimits.stateBytes else { throw .overLimit(.state) }
+        return Array(source[(range.lowerBound + 1)..<range.upperBound])
     }
 }

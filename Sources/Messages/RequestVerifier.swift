@@ -72,3 +72,52 @@ extension Unverified where Message == Checkpoint {
         return publicKey.isValid(claim.signature, for: signed) ? Verified(vouchingFor: claim) : nil
     }
 }
+
+extension Unverified where Message == ViewChange {
+    /// Checks the signature of a VIEW-CHANGE and those of the certificate in it.
+    ///
+    /// - Parameters:
+    ///   - size: The cluster; the certificate needs 2f + 1 signatures.
+    ///   - cluster: The cluster that signatures are bound to.
+    ///   - publicKey: The keys of the replicas.
+    /// - Returns: nil when a signature is wrong, or the certificate is not one.
+    public func verified(
+        size: ClusterSize,
+        cluster: ClusterID,
+        publicKey: (ReplicaID) -> PublicKey?
+    ) -> Verified<ViewChange>? {
+        guard claim.isCertified(size: size), let key = publicKey(claim.replica),
+            key.isValid(claim.signature, for: claim.signedBytes(cluster: cluster))
+        else { return nil }
+        for checkpoint in claim.certificate {
+            guard let key = publicKey(checkpoint.replica),
+                Unverified<Checkpoint>(checkpoint).verified(by: key, cluster: cluster) != nil
+            else { return nil }
+        }
+        return Verified(vouchingFor: claim)
+    }
+}
+
+extension ViewChange {
+    /// Whether the certificate has the form of one: nothing for the initial state, otherwise one root at the stable checkpoint, named by
+    /// 2f + 1 different replicas.
+    package func isCertified(size: ClusterSize) -> Bool {
+        guard stable != .zero else { return certificate.isEmpty }
+        let signers = Set(certificate.map(\.replica))
+        return certificate.count >= size.quorum && signers.count == certificate.count
+            && certificate.allSatisfy { $0.sequence == stable && $0.root == certificate[0].root }
+    }
+}
+
+extension Unverified where Message == NewView {
+    /// Checks the signature of a NEW-VIEW. What it says of the VIEW-CHANGEs is for the engine to check.
+    ///
+    /// - Parameters:
+    ///   - publicKey: The key of the view's primary.
+    ///   - cluster: The cluster that the signature is bound to.
+    /// - Returns: nil when the signature is wrong.
+    public func verified(by publicKey: PublicKey, cluster: ClusterID) -> Verified<NewView>? {
+        publicKey.isValid(claim.signature, for: claim.signedBytes(cluster: cluster))
+            ? Verified(vouchingFor: claim) : nil
+    }
+}

@@ -64,6 +64,12 @@ public protocol AuthenticatedStore: AnyObject {
     /// - Returns: The root once it is known, which ends the checkpoint; nil while work is left.
     func advanceCheckpoint(keys: Int) -> Digest?
 
+    /// The number of the last checkpoint that was begun, finished or not; nil when none is kept.
+    var lastCheckpointBegun: UInt64? { get }
+
+    /// The number of the last checkpoint that is finished; nil when none is kept.
+    var lastCheckpoint: UInt64? { get }
+
     /// The root of a finished checkpoint that is still kept, or nil.
     func root(ofCheckpoint number: UInt64) -> Digest?
 
@@ -74,6 +80,38 @@ public protocol AuthenticatedStore: AnyObject {
 
     /// Drops the checkpoints with smaller numbers than `number`.
     func releaseCheckpoints(before number: UInt64)
+
+    /// Replaces the state by another one, all of it or nothing, and keeps that as a finished checkpoint.
+    ///
+    /// The new state is that of the checkpoint `base` with the changes made. Whatever was written since that checkpoint
+    /// is gone: later checkpoints, one that is being computed, and open sections, whose marks are void.
+    ///
+    /// - Parameters:
+    ///   - changes: One for each key that differs, no key twice. Each key and value is within ``StateLimits``.
+    ///   - base: The number of a finished checkpoint that is still kept, or nil for the empty state; then no checkpoint
+    ///     before is kept.
+    ///   - number: The number of the new checkpoint, above that of every one begun before.
+    ///   - root: The new state's root. Another one breaks an invariant before anything is changed for good.
+    func install(_ changes: [StateChange], onto base: UInt64?, asCheckpoint number: UInt64, root: Digest)
+}
+
+/// What becomes of one key: its new value, or nil when it is deleted.
+public struct StateChange: Hashable, Sendable {
+    /// Where the key lies.
+    public let keyspace: Keyspace
+
+    /// The key's bytes.
+    public let key: [UInt8]
+
+    /// The value from now on; nil for none.
+    public let value: [UInt8]?
+
+    /// Sets, or with nil removes, the value of a key.
+    public init(_ key: [UInt8], in keyspace: Keyspace, to value: [UInt8]?) {
+        self.keyspace = keyspace
+        self.key = key
+        self.value = value
+    }
 }
 
 extension AuthenticatedStore {

@@ -39,6 +39,28 @@ public final class InMemoryStateStore: AuthenticatedStore {
     /// The number of Merkle nodes held for all kept checkpoints together.
     public var heldNodes: Int { forest.count }
 
+    /// A store of its own with the state of a finished checkpoint, and the same checkpoints up to that one: what a
+    /// restart finds that lost everything later.
+    ///
+    /// The work follows the keys written since the checkpoint, not the size of the state: the two stores share what they
+    /// have in common until one of them is written to.
+    ///
+    /// - Returns: nil when the checkpoint is not kept.
+    public func copy(ofCheckpoint number: UInt64) -> InMemoryStateStore? {
+        guard root(ofCheckpoint: number) != nil else { return nil }
+        let copy = InMemoryStateStore(checkpointsKept: checkpointsKept)
+        copy.values = values
+        copy.systemIndex = systemIndex
+        copy.serviceIndex = serviceIndex
+        copy.dirty = dirty
+        copy.forest = forest
+        copy.tree = tree
+        copy.pending = pending
+        copy.checkpoints = checkpoints
+        copy.revert(toCheckpoint: number)
+        return copy
+    }
+
     // MARK: Entries
 
     /// The value under `key`, or nil: one look-up in a hash table.
@@ -85,9 +107,17 @@ public final class InMemoryStateStore: AuthenticatedStore {
     ///
     /// - Returns: The value before.
     private func set(_ key: StoreKey, to value: [UInt8]?) -> [UInt8]? {
-        let before = values.set(key, to: value)
+        let before = place(key, value)
         if value == nil, before == nil { return nil }
         dirty.set(key, to: value)
+        return before
+    }
+
+    /// Sets or removes a value and keeps the index in step with it.
+    ///
+    /// - Returns: The value before.
+    private func place(_ key: StoreKey, _ value: [UInt8]?) -> [UInt8]? {
+        let before = values.set(key, to: value)
         if (before == nil) != (value == nil) {
             switch key.keyspace {
             case .system: value == nil ? systemIndex.remove(key) : systemIndex.insert(key)
@@ -152,8 +182,7 @@ public final class InMemoryStateStore: AuthenticatedStore {
             return nil
         case .finished(let finished):
             tree = finished
-            let replaced = forest.takeReplaced()
-            checkpoints.append(Checkpoint(number: work.number, tree: finished, replaced: replaced))
+            checkpoints.append(Checkpoint(number: work.number, tree: finished, turnover: forest.takeTurnover()))
             if checkpoints.count == 1 {
                 freeReplacedByOldest()
             } else if checkpoints.count > checkpointsKept {
@@ -162,6 +191,12 @@ public final class InMemoryStateStore: AuthenticatedStore {
             return finished?.digest ?? .zero
         }
     }
+
+    /// The number of the last checkpoint that was begun, finished or not; nil when none is kept.
+    public var lastCheckpointBegun: UInt64? { pending?.number ?? lastCheckpoint }
+
+    /// The number of the last checkpoint that is finished; nil when none is kept.
+    public var lastCheckpoint: UInt64? { checkpoints.last?.number }
 
     /// The root of a finished checkpoint that is still kept, or nil.
     public func root(ofCheckpoint number: UInt64) -> Digest? {
@@ -190,8 +225,74 @@ public final class InMemoryStateStore: AuthenticatedStore {
     /// Frees the nodes that the oldest kept checkpoint replaced: only checkpoints before it had them.
     private func freeReplacedByOldest() {
         guard !checkpoints.isEmpty else { return }
-        forest.free(checkpoints[0].replaced)
-        checkpoints[0].replaced = []
+        forest.free(checkpoints[0].turnover.replaced)
+        checkpoints[0].turnover = MerkleForest.Turnover()
+    }
+
+    // MARK: Another state
+
+    /// Replaces the state by that of `base` with the changes made, and keeps it as a checkpoint. The work follows the
+    /// number of changes and of keys written since `base`.
+    public func install(
+        _ changes: [StateChange],
+        onto base: UInt64?,
+        asCheckpoint number: UInt64,
+        root: Digest
+    ) {
+        invariant(lastCheckpointBegun.map { $0 < number } ?? true, "installed checkpoint is not above the last one")
+        if let base {
+            revert(toCheckpoint: base)
+        } else {
+            removeAll()
+        }
+        var entries: [DirtyKeys.Entry] = []
+        entries.reserveCapacity(changes.count)
+        for change in changes {
+            let key = StoreKey(change.key, in: change.keyspace)
+            _ = place(key, change.value)
+            entries.append(DirtyKeys.Entry(key: key, value: change.value))
+        }
+        pending = PendingCheckpoint(number: number, entries: entries, root: tree)
+        invariant(
+            advanceCheckpoint(keys: .max) == root,
+            "installed state has another root than the certified one"
+        )
+    }
+
+    /// Restores the state of a finished checkpoint that is still kept, and drops all later ones.
+    private func revert(toCheckpoint number: UInt64) {
+        sections = []
+        var keys = dirty.entries.map(\.key)
+        keys += pending?.entries.map(\.key) ?? []
+        var added = forest.takeTurnover().added
+        while let last = checkpoints.last, last.number > number {
+            keys += forest.keys(of: last.turnover.added)
+            keys += forest.keys(of: last.turnover.replaced)
+            added += last.turnover.added
+            checkpoints.removeLast()
+        }
+        guard let last = checkpoints.last, last.number == number else {
+            invariantViolated("checkpoint to restore is not kept")
+        }
+        tree = last.tree
+        pending = nil
+        for key in keys {
+            _ = place(key, forest.value(of: key, in: tree))
+        }
+        dirty = DirtyKeys()
+        forest.free(added)
+    }
+
+    private func removeAll() {
+        values = ValueTable()
+        systemIndex = OrderedIndex()
+        serviceIndex = OrderedIndex()
+        dirty = DirtyKeys()
+        forest.removeAll()
+        tree = nil
+        pending = nil
+        checkpoints = []
+        sections = []
     }
 
     // MARK: Parts
@@ -199,8 +300,8 @@ public final class InMemoryStateStore: AuthenticatedStore {
     private struct Checkpoint {
         let number: UInt64
         let tree: MerkleTree?
-        /// The nodes of the checkpoint before that this one has no more, until they are freed.
-        var replaced: [MerkleTree.Root]
+        /// How its nodes differ from those of the checkpoint before; emptied when that one is dropped.
+        var turnover: MerkleForest.Turnover
     }
 
     private struct Section {

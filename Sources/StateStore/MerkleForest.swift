@@ -26,13 +26,20 @@ struct MerkleChange {
 ///
 /// A node never changes. An update makes new nodes on the way to the root, and notes the nodes that it replaced; they
 /// are freed when the trees from before the update are no longer needed. Trees come one after the other and go in the
-/// same order, so a list for each update says exactly which nodes to free, and no references are counted.
+/// same order, so a list for each update says exactly which nodes to free, and no references are counted. It notes the
+/// new nodes too: the last trees can also be given up, newest first, and then it is those that go.
 struct MerkleForest {
     private(set) var hasher = MerkleHasher()
     private var leaves = Slab<Leaf>()
     private var branches = Slab<Branch>()
-    /// The nodes that updates replaced since the list was last taken.
-    private var replaced: [MerkleTree.Root] = []
+    /// The nodes that updates added and replaced since they were last taken.
+    private var turnover = Turnover()
+
+    /// The nodes that came and went from one tree to the next. One that did both is in both lists.
+    struct Turnover {
+        var added: [MerkleTree.Root] = []
+        var replaced: [MerkleTree.Root] = []
+    }
 
     private struct Leaf {
         let path: Digest
@@ -82,10 +89,40 @@ struct MerkleForest {
         }
     }
 
-    /// Takes the list of the nodes that updates replaced since it was last taken.
-    mutating func takeReplaced() -> [MerkleTree.Root] {
-        defer { replaced = [] }
-        return replaced
+    /// The value that `key` has in a tree, or nil when it has none there.
+    mutating func value(of key: StoreKey, in tree: MerkleTree?) -> [UInt8]? {
+        guard var tree else { return nil }
+        let path = path(of: key)
+        var depth = 0
+        while case .branch(let place) = tree.root {
+            invariant(depth < MerkleFormat.depth, "branch below the last step of a path")
+            guard let child = branches[Int(place)].child(at: path.step(at: depth)) else { return nil }
+            tree = child
+            depth += 1
+        }
+        guard case .leaf(let place) = tree.root, leaves[Int(place)].path == path else { return nil }
+        return leaves[Int(place)].value
+    }
+
+    /// The keys of those nodes that are leaves.
+    func keys(of nodes: [MerkleTree.Root]) -> [StoreKey] {
+        nodes.compactMap { node in
+            guard case .leaf(let place) = node else { return nil }
+            return leaves[Int(place)].key
+        }
+    }
+
+    /// Takes the lists of the nodes that updates added and replaced since they were last taken.
+    mutating func takeTurnover() -> Turnover {
+        defer { turnover = Turnover() }
+        return turnover
+    }
+
+    /// Frees all nodes of all trees.
+    mutating func removeAll() {
+        leaves = Slab()
+        branches = Slab()
+        turnover = Turnover()
     }
 
     /// Frees nodes that no tree still needed has.
@@ -116,7 +153,7 @@ struct MerkleForest {
         case .leaf(let place):
             let path = leaves[Int(place)].path
             if changes.count == 1, path == first.path {
-                replaced.append(.leaf(place))
+                turnover.replaced.append(.leaf(place))
                 return leaf(for: first)
             }
             invariant(depth < MerkleFormat.depth, "two keys have the same path: a collision of BLAKE2b-256")
@@ -124,7 +161,7 @@ struct MerkleForest {
             branch = tree.map { Branch(bitmap: 1 << UInt16(path.step(at: depth)), children: [$0]) }
         case .branch(let place):
             branch = branches[Int(place)]
-            replaced.append(.branch(place))
+            turnover.replaced.append(.branch(place))
         }
         return updated(branch, with: changes, depth: depth)
     }
@@ -154,14 +191,18 @@ struct MerkleForest {
         if children.count == 1, case .leaf = children[0].root { return children[0] }
         let digest = hasher.branch(bitmap: bitmap, children: children.lazy.map(\.digest))
         let place = branches.insert(Branch(bitmap: bitmap, children: children))
-        return MerkleTree(digest: digest, root: .branch(Self.short(place)))
+        let root = MerkleTree.Root.branch(Self.short(place))
+        turnover.added.append(root)
+        return MerkleTree(digest: digest, root: root)
     }
 
     private mutating func leaf(for change: MerkleChange) -> MerkleTree? {
         guard let value = change.value else { return nil }
         let digest = hasher.leaf(key: change.key.bytes, value: value, in: change.key.keyspace)
         let place = leaves.insert(Leaf(path: change.path, key: change.key, value: value))
-        return MerkleTree(digest: digest, root: .leaf(Self.short(place)))
+        let root = MerkleTree.Root.leaf(Self.short(place))
+        turnover.added.append(root)
+        return MerkleTree(digest: digest, root: root)
     }
 
     private static func short(_ place: Int) -> Int32 {

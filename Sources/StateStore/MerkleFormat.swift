@@ -1,4 +1,5 @@
 import Cryptography
+import Invariants
 
 /// How the Merkle tree of the state places and hashes its nodes, byte for byte; see <doc:StateStore>.
 public enum MerkleFormat {
@@ -71,6 +72,13 @@ struct MerkleHasher {
         return Digest.of(buffer)
     }
 
+    mutating func digest(of node: StateNode) -> Digest {
+        switch node {
+        case .leaf(let keyspace, let entry): leaf(key: entry.key, value: entry.value, in: keyspace)
+        case .branch(let branch): self.branch(bitmap: branch.bitmap, children: branch.children)
+        }
+    }
+
     private mutating func start(_ tag: UInt8) {
         buffer.removeAll(keepingCapacity: true)
         buffer.append(tag)
@@ -136,6 +144,16 @@ public struct SubtreePath: Hashable, Sendable {
     public init?(_ steps: [UInt8]) {
         guard steps.count <= MerkleFormat.depth, steps.allSatisfy({ $0 < 16 }) else { return nil }
         self.steps = steps
+    }
+
+    /// The way one step further.
+    ///
+    /// The node that this way leads to is a branch, so it is shorter than ``MerkleFormat/depth``.
+    func appending(_ step: UInt8) -> SubtreePath {
+        guard let path = SubtreePath(steps + CollectionOfOne(step)) else {
+            invariantViolated("a branch lies below the last step of a path")
+        }
+        return path
     }
 }
 

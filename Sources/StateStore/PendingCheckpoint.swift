@@ -33,7 +33,8 @@ struct PendingCheckpoint {
 
     let number: UInt64
     private var root: MerkleTree?
-    private let entries: [DirtyKeys.Entry]
+    /// The keys written since the checkpoint before.
+    let entries: [DirtyKeys.Entry]
     private var nextEntry = 0
     private var buckets: [[MerkleChange]] = Array(repeating: [], count: bucketCount)
     private var nextBucket = 0

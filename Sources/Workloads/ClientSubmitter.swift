@@ -2,8 +2,12 @@ import Aardvark
 
 extension Client: OperationSubmitter {
     /// Submits an operation; it completes on the client's event loop.
-    public func perform(_ operation: [UInt8], completion: @escaping @Sendable (OperationOutcome) -> Void) {
-        submit(operation) { result in
+    public func perform(
+        _ operation: [UInt8],
+        isReadOnly: Bool,
+        completion: @escaping @Sendable (OperationOutcome) -> Void
+    ) {
+        submit(operation, isReadOnly: isReadOnly) { result in
             switch result {
             case .success(let bytes): completion(.result(bytes))
             case .failure(let error): completion(.failure(kind: error.kind))

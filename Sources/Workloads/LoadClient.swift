@@ -47,7 +47,7 @@ final class LoadClient: Sendable {
     }
 
     private func submit(_ operation: WorkloadOperation, startedAt start: UInt64) {
-        submitter.perform(operation.bytes) { outcome in
+        submitter.perform(operation.bytes, isReadOnly: operation.kind.beginsReadOnly) { outcome in
             self.onOutcome(outcome, of: operation, isContinuation: false, startedAt: start)
         }
     }
@@ -71,7 +71,7 @@ final class LoadClient: Sendable {
         case .rest: break
         case .submit(let next): submit(next, startedAt: now)
         case .carryOn(let continuation):
-            submitter.perform(continuation) { outcome in
+            submitter.perform(continuation, isReadOnly: false) { outcome in
                 self.onOutcome(outcome, of: operation, isContinuation: true, startedAt: start)
             }
         }

@@ -19,6 +19,14 @@ public struct WorkloadOperation: Sendable {
 
         /// One record is read and then written.
         case readModifyWrite = "read_modify_write"
+
+        /// Whether its first operation changes nothing, so that it need not be ordered.
+        public var beginsReadOnly: Bool {
+            switch self {
+            case .read, .scan, .readModifyWrite: true
+            case .null, .update, .insert: false
+            }
+        }
     }
 
     /// What it does.
@@ -74,8 +82,13 @@ public protocol OperationSubmitter: Sendable {
     ///
     /// - Parameters:
     ///   - operation: The encoded operation.
+    ///   - isReadOnly: Whether it changes nothing, so that it need not be ordered.
     ///   - completion: Called exactly once, on any thread, and with a result only after this call has returned (a
     ///     failure may come earlier): the load generator submits the next operation from there, so a result from inside
     ///     would recurse without end.
-    func perform(_ operation: [UInt8], completion: @escaping @Sendable (OperationOutcome) -> Void)
+    func perform(
+        _ operation: [UInt8],
+        isReadOnly: Bool,
+        completion: @escaping @Sendable (OperationOutcome) -> Void
+    )
 }

@@ -11,7 +11,7 @@ struct PlanOptions: ParsableArguments {
     @Option(name: .long, help: ArgumentHelp("How many clients to make keys for. (default: 8)"))
     var clients: Int?
 
-    @Option(name: .customLong("protocol"), help: ArgumentHelp("The protocol that replicas run. (default: pbft)"))
+    @Option(name: .customLong("protocol"), help: ArgumentHelp("The protocol that replicas run. (default: aardvark)"))
     var protocolOption: ProtocolOption?
 
     @Option(

@@ -20,13 +20,13 @@ struct ClientConversationTests {
         script: @escaping Script,
         _ body: (Client) async throws -> Void
     ) async throws {
-        let created = try await TestPorts.cluster()
+        let created = try await Self.patientCluster()
         let known = Mutex<Set<RequestNumber>>([])
         let answer: StandInReplicas.Script = { _, requests in
             let openings = requests.filter { $0.kind == .openSession }.flatMap { request in
                 [Self.first, Self.second].map { ($0, request.opened) }
             }
-            // On a slow machine a client may send a request again.
+            // What was sent before a connection stood may come again.
             let new = requests.filter { request in
                 request.kind == .ordered && known.withLock { $0.insert(request.number).inserted }
             }
@@ -36,9 +36,17 @@ struct ClientConversationTests {
         configuration.window = window
         configuration.bundle = bundle
         configuration.timeout = timeout
+        configuration.connectTimeout = .seconds(50)
         try await StandInReplicas.with(created, answer) {
             try await Self.withClient(of: created, configuration, body)
         }
+    }
+
+    /// A cluster whose clients send nothing again because time has passed.
+    private static func patientCluster() async throws -> ClusterFile.Created {
+        var plan = ClusterFile.Plan()
+        plan.tuning.retransmissionMilliseconds = 600_000
+        return try await TestPorts.cluster(plan)
     }
 
     private static func withClient(
@@ -46,8 +54,6 @@ struct ClientConversationTests {
         _ configuration: Client.Configuration = .init(),
         _ body: (Client) async throws -> Void
     ) async throws {
-        var configuration = configuration
-        configuration.connectTimeout = .seconds(50)
         let client = try Client(
             cluster: created.file,
             client: ClientID(0),
@@ -185,6 +191,39 @@ struct ClientConversationTests {
             try await Self.withClient(of: created) { _ in }
         }
         #expect(proposals.withLock { $0 }.last == current + 1)
+    }
+
+    @Test func `Replicas that are connected but open no session are not called unreachable`() async throws {
+        let created = try await TestPorts.cluster()
+        let silence: StandInReplicas.Script = { _, _ in [] }
+        var configuration = Client.Configuration()
+        configuration.connectTimeout = .seconds(2)
+        try await StandInReplicas.with(created, silence) {
+            await #expect(throws: ClientError.timedOut) {
+                try await Self.withClient(of: created, configuration) { _ in }
+            }
+        }
+    }
+
+    @Test func `What was lost with a connection is sent again as soon as there is a new one`() async throws {
+        let received = Mutex<[RequestNumber]>([])
+        let script: StandInReplicas.Script = { replica, requests in
+            requests.flatMap { request -> [StandInReplicas.Answer] in
+                let times = received.withLock { received in
+                    received.append(request.number)
+                    return received.count { $0 == request.number }
+                }
+                if times == 1, request.kind == .ordered { return [(replica, nil)] }
+                let payload = request.kind == .ordered ? request.executed() : request.opened
+                return [(Self.first, payload), (Self.second, payload)]
+            }
+        }
+        let created = try await Self.patientCluster()
+        try await StandInReplicas.with(created, script) {
+            try await Self.withClient(of: created) { client in
+                for number in UInt8(0)..<3 { try await expect(client, [number], [number]) }
+            }
+        }
     }
 
     @Test func `A client goes on when a replica answers what no correct one says`() async throws {

@@ -62,7 +62,8 @@ struct HostileClientTests {
         }
     }
 
-    /// Runs a cluster with a client at work, lets an attacker act, and checks that replica 0 counted it and that all serve on.
+    /// Runs a cluster with a client at work, lets an attacker act, and checks that replica 0 counted it and that all
+    /// serve on.
     private func withAttack(
         _ protocolName: ClusterFile.ProtocolName = .pbft,
         counts name: String?,

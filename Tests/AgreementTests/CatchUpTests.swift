@@ -183,16 +183,16 @@ struct CatchUpTests {
         let replica = TestReplica(1, keys: keys)
         replica.agree(on: .proposal(1, [keys.opening(1)]))
         replica.outbox = []
-        replica.receive(.catchUp(CatchUp(executed: .zero)), from: 2)
-        replica.receive(.catchUp(CatchUp(executed: .zero)), from: 2)
+        replica.receive(.catchUp(CatchUp(view: View(0), isActive: true, executed: .zero)), from: 2)
+        replica.receive(.catchUp(CatchUp(view: View(0), isActive: true, executed: .zero)), from: 2)
         #expect(replica.sentVotes(.prepare).count == 1 && replica.sentVotes(.commit).count == 1)
         #expect(replica.dropped(.needlessCatchUp) == 1)
-        replica.receive(.catchUp(CatchUp(executed: .zero)), from: 3)
+        replica.receive(.catchUp(CatchUp(view: View(0), isActive: true, executed: .zero)), from: 3)
         #expect(replica.sentVotes(.prepare).count == 2, "each peer has its own allowance")
         replica.outbox = []
         for named: UInt64 in [1, 8, 9, .max - 1, .max] {
             replica.time += Limits.small.catchUpNanoseconds
-            replica.receive(.catchUp(CatchUp(executed: SequenceNumber(named))), from: 2)
+            replica.receive(.catchUp(CatchUp(view: View(0), isActive: true, executed: SequenceNumber(named))), from: 2)
         }
         #expect(replica.outbox.isEmpty)
     }
@@ -202,7 +202,7 @@ struct CatchUpTests {
         let primary = TestReplica(0, keys: keys)
         primary.order([keys.opening(1)])
         primary.outbox = []
-        primary.receive(.catchUp(CatchUp(executed: .zero)), from: 2)
+        primary.receive(.catchUp(CatchUp(view: View(0), isActive: true, executed: .zero)), from: 2)
         #expect(primary.sentPrePrepares.count == 1 && primary.sentVotes(.prepare).isEmpty)
         #expect(primary.sentVotes(.commit).count == 1)
         #expect(primary.outbox.allSatisfy { $0.recipient == .replica(ReplicaID(2)) })
@@ -216,7 +216,7 @@ struct CatchUpTests {
         replica.agree(on: .proposal(1, [keys.opening(1)]))
         for number: UInt64 in 1...5 { replica.agree(on: .proposal(number + 1, [keys.request(1, number: number)])) }
         replica.outbox = []
-        replica.receive(.catchUp(CatchUp(executed: SequenceNumber(1))), from: 2)
+        replica.receive(.catchUp(CatchUp(view: View(0), isActive: true, executed: SequenceNumber(1))), from: 2)
         #expect(replica.sentVotes(.prepare).map(\.sequence.rawValue) == [2, 3])
     }
 
@@ -231,7 +231,7 @@ struct CatchUpTests {
             #expect(replica.deadline != nil)
             replica.time += Self.stall
             replica.passTime()
-            #expect(replica.sentCatchUps == [CatchUp(executed: .zero)])
+            #expect(replica.sentCatchUps == [CatchUp(view: View(0), isActive: true, executed: .zero)])
         }
     }
 }

@@ -81,15 +81,15 @@ struct ClientEngineTests {
         #expect(client.results[1] == "r")
     }
 
-    @Test func `a replica has one vote a request, and its first word stands`() {
+    @Test func `a replica has one vote a request, its latest word`() {
         let client = opened()
         client.submit("a", ticket: 1)
         client.flush()
         for _ in 0..<5 { client.receive(Self.reply(1, ["lie"]), from: 3) }
-        client.receive(Self.reply(1, ["right"]), from: 3)
+        client.receive(Self.reply(1, ["right"]), from: 0)
         client.receive(Self.reply(1, ["right"]), from: 0)
         #expect(client.results.isEmpty)
-        client.receive(Self.reply(1, ["right"]), from: 1)
+        client.receive(Self.reply(1, ["right"]), from: 3)
         #expect(client.results[1] == "right")
         client.receive(Self.reply(1, ["right"]), from: 2)
         #expect(client.completions == [1], "a late reply completes nothing again")

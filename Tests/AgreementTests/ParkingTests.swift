@@ -129,14 +129,17 @@ struct ParkingTests {
         #expect(replica.service.steps.map(\.time.nanoseconds) == Array(agreed.dropFirst()))
     }
 
-    @Test func `a primary whose clock goes back proposes the last time again, and backups take it however late`() {
+    @Test func `a primary whose clock is far off is replaced, and the request is executed in the next view`() {
         let cluster = TestCluster()
         cluster.setTime(Self.now)
         cluster.openSessions()
+        cluster.setTime(Self.now + 2 * Self.tolerance)
         cluster[0].wallOffset = -50_000_000_000
         cluster.run(["a"])
+        #expect(cluster.client(1).results.isEmpty)
+        cluster.advance(by: 10_000_000_000)
         #expect(cluster.client(1).results[1] == "1:a")
-        #expect(cluster[1].batches.map(\.time.nanoseconds).allSatisfy { $0 == Self.now })
+        #expect(cluster[1].view == View(1))
     }
 
     @Test func `a backup with a wrong clock follows the others`() {

@@ -57,7 +57,7 @@ struct PersistenceTests {
         #expect(replica.checkpointsTaken == [SequenceNumber(4)])
         replica.sync(records: replica.journal.count - 1)
         #expect(replica.sentCheckpoints.isEmpty)
-        replica.receive(.catchUp(CatchUp(executed: SequenceNumber(3))), from: 2)
+        replica.receive(.catchUp(CatchUp(view: View(0), isActive: true, executed: SequenceNumber(3))), from: 2)
         #expect(!replica.outbox.contains { $0.recipient == .replica(ReplicaID(2)) })
         replica.sync()
         #expect(replica.sentCheckpoints.count >= 1)

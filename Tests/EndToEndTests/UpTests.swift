@@ -11,7 +11,15 @@ struct UpTests {
             let option = ["--cluster", "\(directory)/cluster.yaml"]
             let basePort = Workspace.basePort()
 
-            let first = try workspace.start("up", "--directory", directory, "--base-port", basePort)
+            let first = try workspace.start(
+                "up",
+                "--directory",
+                directory,
+                "--base-port",
+                basePort,
+                "--protocol",
+                "pbft"
+            )
             try await waitUntilServing(first)
             #expect(first.output.hasPrefix("made a cluster of 4 replicas in \(directory)\n"))
             #expect(try LocalCluster.replicaProcesses(clusterPath: directory).count == 4)
@@ -39,8 +47,12 @@ struct UpTests {
     }
 
     private func waitUntilServing(_ process: ChildProcess) async throws {
-        try await wait(for: "the cluster to serve") {
-            process.output.contains("4 replicas serve (pbft, tolerating 1 faulty)")
+        do {
+            try await wait(for: "the cluster to serve") {
+                process.output.contains("4 replicas serve (pbft, tolerating 1 faulty)")
+            }
+        } catch {
+            throw Failure("\(error); \(process.output) \(process.errors)")
         }
     }
 }

@@ -36,29 +36,82 @@ enum Canonical {
     static func bytes(_ message: PeerMessage) -> [UInt8] {
         switch message {
         case .prePrepare(let message):
-            var bytes = [0x10] + integer(message.view.rawValue) + integer(message.sequence.rawValue)
-            bytes += integer(message.batch.time.nanoseconds) + integer(UInt16(message.batch.requests.count))
-            for request in message.batch.requests {
-                bytes += prefixed(Self.bytes(request))
-            }
-            return bytes
+            return [0x10] + integer(message.view.rawValue) + integer(message.sequence.rawValue)
+                + Self.bytes(message.batch)
         case .vote(let vote):
             let type: UInt8 = vote.phase == .prepare ? 0x11 : 0x12
             return [type] + integer(vote.view.rawValue) + integer(vote.sequence.rawValue) + vote.digest.bytes
         case .checkpoint(let message):
-            let claim = message.claim
-            return [0x13, claim.replica.rawValue] + integer(claim.sequence.rawValue) + claim.root.bytes
-                + claim.signature.bytes
+            return Self.bytes(message.claim)
         case .forward(let request):
             return [0x14] + Self.bytes(request.claim)
         case .catchUp(let message):
-            return [0x15] + integer(message.executed.rawValue)
+            return [0x15] + integer(message.view.rawValue) + [message.isActive ? 1 : 0]
+                + integer(message.executed.rawValue)
+        case .viewChange(let message):
+            return Self.bytes(message.claim)
+        case .newView(let message):
+            return Self.bytes(message.claim)
+        case .fetch(let message):
+            switch message.subject {
+            case .batch(let sequence, let digest):
+                return [0x18, 0] + integer(sequence.rawValue) + digest.bytes
+            case .viewChange(let view, let replica, let digest):
+                return [0x18, 1] + integer(view.rawValue) + [replica.rawValue] + digest.bytes
+            }
+        case .batch(let message):
+            return [0x19] + integer(message.sequence.rawValue) + Self.bytes(message.batch)
+        case .stateRequest(let body):
+            return [0x1a] + body
+        case .stateAnswer(let body):
+            return [0x1b] + body
         }
+    }
+
+    static func bytes(_ batch: Batch) -> [UInt8] {
+        var bytes = integer(batch.time.nanoseconds) + integer(UInt16(batch.requests.count))
+        for request in batch.requests {
+            bytes += prefixed(Self.bytes(request))
+        }
+        return bytes
+    }
+
+    static func bytes(_ claim: Checkpoint) -> [UInt8] {
+        [0x13, claim.replica.rawValue] + integer(claim.sequence.rawValue) + claim.root.bytes + claim.signature.bytes
+    }
+
+    static func bytes(_ message: ViewChange) -> [UInt8] {
+        var bytes = [0x16] + integer(message.view.rawValue) + [message.replica.rawValue]
+        bytes += integer(message.stable.rawValue) + [UInt8(message.certificate.count)]
+        for checkpoint in message.certificate {
+            bytes += prefixed(Self.bytes(checkpoint))
+        }
+        for claims in [message.prepared, message.prePrepared] {
+            bytes += integer(UInt32(claims.count))
+            for claim in claims {
+                bytes += integer(claim.sequence.rawValue) + claim.digest.bytes + integer(claim.view.rawValue)
+            }
+        }
+        return bytes + message.signature.bytes
+    }
+
+    static func bytes(_ message: NewView) -> [UInt8] {
+        var bytes = [0x17] + integer(message.view.rawValue) + [UInt8(message.members.count)]
+        for member in message.members {
+            bytes += [member.replica.rawValue] + member.digest.bytes
+        }
+        bytes += integer(message.start.rawValue) + integer(UInt32(message.chosen.count))
+        for digest in message.chosen {
+            bytes += digest.bytes
+        }
+        return bytes + message.signature.bytes
     }
 
     static func bytes(_ message: ClientMessage) -> [UInt8] {
         switch message {
         case .request(let request): Self.bytes(request.claim)
+        case .read(let read):
+            [0x03] + integer(read.tag) + [read.wantsResult ? 1 : 0] + prefixed(read.operation)
         case .statusQuery(let tag): [0x02] + integer(tag)
         }
     }
@@ -67,6 +120,13 @@ enum Canonical {
         switch message {
         case .reply(let reply):
             return [0x81] + integer(reply.view.rawValue) + integer(reply.sequence.rawValue) + bytes(reply.payload)
+        case .readReply(let reply):
+            let header = [0x83] + integer(reply.tag)
+            return switch reply.outcome {
+            case .result(let result): header + [0] + prefixed(result)
+            case .digest(let digest): header + [1] + digest.bytes
+            case .refused: header + [2]
+            }
         case .status(let tag, let status):
             var bytes = [0x82] + integer(tag) + [status.replica.rawValue] + text(status.protocolName)
             bytes += integer(status.view.rawValue) + [status.primary.rawValue]

@@ -5,8 +5,8 @@ import Testing
 
 /// The cluster, the keys and the fields that all golden messages are made of.
 ///
-/// The cluster's identifier is the bytes 0 to 31. Seeds and ephemeral secrets are one byte, repeated 32 times: 0x10 + i for replica i,
-/// 0x20 + c for client c, 0x31 and 0x32 for the ephemeral secrets of client and replica.
+/// The cluster's identifier is the bytes 0 to 31. Seeds and ephemeral secrets are one byte, repeated 32 times: 0x10 + i
+/// for replica i, 0x20 + c for client c, 0x31 and 0x32 for the ephemeral secrets of client and replica.
 struct Fixtures {
     static let session = SessionID(1_790_000_000_123_456)
     static let size = 4
@@ -63,11 +63,46 @@ struct Fixtures {
         )
     }
 
-    func checkpoint() -> Checkpoint {
+    func checkpoint(_ sequence: UInt64 = 384, by replica: UInt8 = 2) -> Checkpoint {
         Checkpoint(
-            SequenceNumber(384),
+            SequenceNumber(sequence),
             root: Digest.of(Array("state".utf8)),
-            by: ReplicaID(2),
+            by: ReplicaID(replica),
+            cluster: cluster,
+            signer: replicas[Int(replica)]
+        )
+    }
+
+    /// Replica 3 leaves view 5; it has a certificate for 256, and after that: 299 prepared, 300 pre-prepared twice.
+    func viewChange(certificate: [Checkpoint]? = nil) -> ViewChange {
+        let first = Digest.of(Array("first".utf8))
+        return ViewChange(
+            view: View(6),
+            replica: ReplicaID(3),
+            stable: SequenceNumber(256),
+            certificate: certificate ?? [checkpoint(256, by: 0), checkpoint(256, by: 1), checkpoint(256, by: 2)],
+            prepared: [BatchClaim(SequenceNumber(299), first, View(5))],
+            prePrepared: [
+                BatchClaim(SequenceNumber(299), first, View(5)),
+                BatchClaim(SequenceNumber(300), Digest.of(Array("second".utf8)), View(4)),
+                BatchClaim(SequenceNumber(300), batch.digest, View(5)),
+            ],
+            cluster: cluster,
+            signer: replicas[3]
+        )
+    }
+
+    /// Replica 2 begins view 6: after 256 comes one batch that it takes over, and the null batch.
+    func newView() -> NewView {
+        NewView(
+            view: View(6),
+            members: [
+                NewView.Member(ReplicaID(1), Digest.of([1])),
+                NewView.Member(ReplicaID(2), Digest.of([2])),
+                NewView.Member(ReplicaID(3), viewChange().digest),
+            ],
+            start: SequenceNumber(256),
+            chosen: [batch.digest, .zero],
             cluster: cluster,
             signer: replicas[2]
         )

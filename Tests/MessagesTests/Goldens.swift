@@ -56,7 +56,8 @@ struct Golden: Sendable, CustomTestStringConvertible {
     static let all: [Golden] = {
         do {
             let fixtures = try Fixtures()
-            return try requests(fixtures) + replies(fixtures) + ordering(fixtures) + status() + channel(fixtures)
+            return try requests(fixtures) + replies(fixtures) + reads() + ordering(fixtures) + viewChange(fixtures)
+                + status() + channel(fixtures)
         } catch {
             Issue.record("no goldens: \(error)")
             return []
@@ -128,6 +129,34 @@ struct Golden: Sendable, CustomTestStringConvertible {
         }
     }
 
+    private static func reads() -> [Golden] {
+        let tag: UInt64 = 9
+        let result = [1, 1, 5, 0, 0, 0] + Array("value".utf8)
+        let answers: [(String, String, ReadReply.Outcome)] = [
+            ("read-reply-result", "The whole result of a read.", .result(result)),
+            ("read-reply-digest", "The digest of the same result.", .digest(Digest.of(result))),
+            ("read-reply-refused", "The read must be ordered.", .refused),
+        ]
+        let read = ReadRequest(tag: tag, wantsResult: true, operation: Fixtures.get)
+        return [
+            Golden(
+                name: "read",
+                about: "A read-only operation, with its whole result wanted.",
+                decoder: .client,
+                parts: [("message", ClientMessage.read(read).encoded)]
+            )
+        ]
+            + answers.map { name, about, outcome in
+                let reply = ReadReply(tag: tag, outcome: outcome)
+                return Golden(
+                    name: name,
+                    about: about,
+                    decoder: .answer,
+                    parts: [("message", ReplicaAnswer.readReply(reply).encoded)]
+                )
+            }
+    }
+
     private static func ordering(_ fixtures: Fixtures) -> [Golden] {
         let batch = fixtures.batch
         let checkpoint = fixtures.checkpoint()
@@ -175,7 +204,54 @@ struct Golden: Sendable, CustomTestStringConvertible {
                 ]
             ),
             golden("forward", "A request, handed to the primary.", .forward(Unverified(fixtures.request()))),
-            golden("catch-up", "A question for what came after 300.", .catchUp(CatchUp(executed: sequence))),
+            golden(
+                "catch-up",
+                "A question for what came after 300, of a replica that is in view 5.",
+                .catchUp(CatchUp(view: view, isActive: true, executed: sequence))
+            ),
+        ]
+    }
+
+    private static func viewChange(_ fixtures: Fixtures) -> [Golden] {
+        let viewChange = fixtures.viewChange()
+        let newView = fixtures.newView()
+        let sequence = SequenceNumber(300)
+        let digest = fixtures.batch.digest
+        func golden(
+            _ name: String,
+            _ about: String,
+            _ message: PeerMessage,
+            _ parts: [(String, [UInt8])] = []
+        ) -> Golden {
+            Golden(name: name, about: about, decoder: .peer, parts: [("message", message.encoded)] + parts)
+        }
+        return [
+            golden(
+                "view-change",
+                "Replica 3 leaves view 5 and says what it holds.",
+                .viewChange(Unverified(viewChange)),
+                [
+                    ("signed-bytes", viewChange.signedBytes(cluster: fixtures.cluster)),
+                    ("digest", viewChange.digest.bytes),
+                ]
+            ),
+            golden(
+                "new-view",
+                "Replica 2 begins view 6 with one batch and the null batch.",
+                .newView(Unverified(newView)),
+                [("signed-bytes", newView.signedBytes(cluster: fixtures.cluster))]
+            ),
+            golden("fetch-batch", "A question for a batch.", .fetch(Fetch(.batch(sequence, digest)))),
+            golden(
+                "fetch-view-change",
+                "A question for a VIEW-CHANGE that NEW-VIEW names.",
+                .fetch(Fetch(.viewChange(View(6), ReplicaID(3), viewChange.digest)))
+            ),
+            golden(
+                "batch",
+                "The answer to a question for a batch.",
+                .batch(BatchBody(sequence: sequence, batch: fixtures.batch))
+            ),
         ]
     }
 

@@ -190,6 +190,162 @@ struct LimitTests {
         }
     }
 
+    // MARK: View changes
+
+    /// A VIEW-CHANGE with the given counts and bodies and a signature of zeros.
+    private func viewChange(
+        certificate: [UInt8] = [0],
+        prepared: (UInt32, [UInt8]) = (0, []),
+        prePrepared: (UInt32, [UInt8]) = (0, [])
+    ) -> [UInt8] {
+        [0x16] + Array(repeating: 0, count: 17) + certificate + Canonical.integer(prepared.0) + prepared.1
+            + Canonical.integer(prePrepared.0) + prePrepared.1 + Array(repeating: 0, count: 64)
+    }
+
+    @Test func `A VIEW-CHANGE has at most 8192 elements in P, eight times as many in Q`() throws {
+        let limits = (p: MessageLimits.preparedClaims, q: MessageLimits.prePreparedClaims)
+        #expect(limits == (8192, 65_536))
+        func claims(_ count: Int) -> (UInt32, [UInt8]) {
+            (UInt32(count), [UInt8](repeating: 1, count: 48 * count))
+        }
+        let full = viewChange(prepared: claims(limits.p), prePrepared: claims(limits.q))
+        #expect(full.count <= SealedFrame.maximumPlaintextByteCount - 4)
+        guard case .viewChange(let decoded) = try PeerMessage(decoding: full, in: 0..<full.count) else {
+            Issue.record("not a VIEW-CHANGE")
+            return
+        }
+        #expect(decoded.claim.prepared.count == limits.p)
+        #expect(decoded.claim.prePrepared.count == limits.q)
+        #expect(decoded.claim.encoded == full)
+        for bytes in [
+            viewChange(prepared: claims(limits.p + 1)), viewChange(prepared: (.max, [])),
+            viewChange(prePrepared: claims(limits.q + 1)), viewChange(prePrepared: (.max, [])),
+        ] {
+            #expect(throws: MalformedMessage.overLimit(.claims)) { try Decoder.peer.encoded(bytes) }
+        }
+        // The count is held against the bytes that are there before memory is taken for it.
+        for bytes in [viewChange(prepared: (8192, [])), viewChange(prePrepared: (65_536, []))] {
+            #expect(throws: MalformedMessage.truncated) { try Decoder.peer.encoded(bytes) }
+        }
+    }
+
+    @Test func `A certificate has at most 64 signatures, and nothing but checkpoints in it`() throws {
+        let checkpoint = Canonical.prefixed(try Golden.named("checkpoint").message())
+        for count in [1, 64, 65, 255] {
+            let certificate = [UInt8(count)] + Array(repeatElement(checkpoint, count: count).joined())
+            let bytes = viewChange(certificate: certificate)
+            if count <= 64 {
+                #expect(try Decoder.peer.reencoded(bytes) == bytes)
+            } else {
+                #expect(throws: MalformedMessage.overLimit(.certificate)) { try Decoder.peer.encoded(bytes) }
+            }
+        }
+        let tooLong = viewChange(certificate: [1, 0xff, 0xff, 0xff, 0xff])
+        #expect(throws: MalformedMessage.overLimit(.certificate)) { try Decoder.peer.encoded(tooLong) }
+        var other = checkpoint
+        other[4] = 0x12
+        for part in [other, [0, 0, 0, 0]] {
+            let bytes = viewChange(certificate: [1] + part)
+            #expect(throws: MalformedMessage.badField(.certificate)) { try Decoder.peer.encoded(bytes) }
+        }
+    }
+
+    @Test func `A NEW-VIEW names at most 64 members and 8192 batches`() throws {
+        func newView(members: Int, held: Int, batches: UInt32, digests: Int) -> [UInt8] {
+            [0x17] + Array(repeating: 0, count: 8) + [UInt8(members)] + Array(repeating: 1, count: 33 * held)
+                + Array(repeating: 0, count: 8) + Canonical.integer(batches)
+                + Array(repeating: 0, count: 32 * digests + 64)
+        }
+        let limit = MessageLimits.preparedClaims
+        let full = newView(members: 64, held: 64, batches: UInt32(limit), digests: limit)
+        #expect(try Decoder.peer.encoded(full) == full)
+        let manyMembers = newView(members: 65, held: 65, batches: 0, digests: 0)
+        #expect(throws: MalformedMessage.overLimit(.certificate)) { try Decoder.peer.encoded(manyMembers) }
+        for batches in [UInt32(limit + 1), .max] {
+            let bytes = newView(members: 1, held: 1, batches: batches, digests: limit + 1)
+            #expect(throws: MalformedMessage.overLimit(.claims)) { try Decoder.peer.encoded(bytes) }
+        }
+        let short = newView(members: 1, held: 1, batches: UInt32(limit), digests: 0)
+        #expect(throws: MalformedMessage.truncated) { try Decoder.peer.encoded(short) }
+    }
+
+    @Test(arguments: [("view-change", 9), ("new-view", 10), ("fetch-view-change", 10)])
+    func `What is said of a replica is said of one of at most 64`(name: String, offset: Int) throws {
+        var bytes = try Golden.named(name).message()
+        for replica in UInt8.min...UInt8.max {
+            bytes[offset] = replica
+            if replica < 64 {
+                #expect(try Decoder.peer.encoded(bytes) == bytes)
+            } else {
+                #expect(throws: MalformedMessage.badField(.replica)) { try Decoder.peer.encoded(bytes) }
+            }
+        }
+    }
+
+    @Test func `A FETCH has one of two subjects, and a CATCH-UP's flag one of two values`() throws {
+        for (name, offset, field) in [("fetch-batch", 1, .kind), ("catch-up", 9, .flag)]
+            as [(String, Int, MalformedMessage.StaticField)]
+        {
+            var bytes = try Golden.named(name).message()
+            for value in UInt8(2)...UInt8.max {
+                bytes[offset] = value
+                #expect(throws: MalformedMessage.badField(field)) { try Decoder.peer.encoded(bytes) }
+            }
+        }
+    }
+
+    @Test func `A batch by itself has a batch's bounds`() throws {
+        var bytes = try Golden.named("batch").message()
+        #expect(Array(bytes[9...]) == Array(try Golden.named("pre-prepare").message()[17...]))
+        for count in [0, 4097, 0xffff] as [UInt16] {
+            bytes.replaceSubrange(17..<19, with: Canonical.integer(count))
+            #expect(throws: MalformedMessage.overLimit(.batch)) { try Decoder.peer.encoded(bytes) }
+        }
+        let long = [UInt8](repeating: 0, count: MessageLimits.batchBytes + 1)
+        #expect(throws: MalformedMessage.overLimit(.batch)) { try Decoder.peer.encoded(Array(bytes[..<9]) + long) }
+    }
+
+    @Test(arguments: [0x1a, 0x1b] as [UInt8])
+    func `What the state store says has a bound and is passed on as it is`(type: UInt8) throws {
+        for count in [0, 1, MessageLimits.stateBytes] {
+            let bytes = [type] + [UInt8](repeating: 7, count: count)
+            #expect(try Decoder.peer.encoded([9] + bytes + [9], in: 1..<bytes.count + 1) == bytes)
+            #expect(try Decoder.peer.reencoded(bytes) == bytes)
+        }
+        let long = [type] + [UInt8](repeating: 7, count: MessageLimits.stateBytes + 1)
+        #expect(throws: MalformedMessage.overLimit(.state)) { try Decoder.peer.encoded(long) }
+    }
+
+    // MARK: Reads
+
+    @Test func `A read's operation and result have the bounds of ordered ones`() throws {
+        let limit = MessageLimits.operationBytes
+        for (header, decoder, field) in [
+            ([0x03] + Array(repeating: 0, count: 9), Decoder.client, MalformedMessage.StaticField.operation),
+            ([0x83] + Array(repeating: 0, count: 9), Decoder.answer, .result),
+        ] as [([UInt8], Decoder, MalformedMessage.StaticField)] {
+            let largest = header + Canonical.prefixed([UInt8](repeating: 3, count: limit))
+            #expect(try decoder.encoded(largest) == largest)
+            let tooLarge = header + Canonical.prefixed([UInt8](repeating: 3, count: limit + 1))
+            #expect(throws: MalformedMessage.overLimit(field)) { try decoder.encoded(tooLarge) }
+            let huge = header + [0xff, 0xff, 0xff, 0xff]
+            #expect(throws: MalformedMessage.overLimit(field)) { try decoder.encoded(huge) }
+        }
+    }
+
+    @Test func `A read asks for the result or its digest, and has one of three outcomes`() throws {
+        var read = try Golden.named("read").message()
+        for value in UInt8(2)...UInt8.max {
+            read[9] = value
+            #expect(throws: MalformedMessage.badField(.flag)) { try Decoder.client.encoded(read) }
+        }
+        var reply = try Golden.named("read-reply-refused").message()
+        for value in UInt8(3)...UInt8.max {
+            reply[9] = value
+            #expect(throws: MalformedMessage.badField(.outcome)) { try Decoder.answer.encoded(reply) }
+        }
+    }
+
     // MARK: Answers
 
     @Test func `A result at the limit is taken, one byte more is refused`() throws {

@@ -169,6 +169,106 @@ struct CheckpointVerificationTests {
     }
 }
 
+struct ViewChangeVerificationTests {
+    private let fixtures: Fixtures
+    private let size: ClusterSize
+
+    init() throws {
+        fixtures = try Fixtures()
+        size = try #require(ClusterSize(replicas: Fixtures.size))
+    }
+
+    private func key(of replica: ReplicaID) -> PublicKey? {
+        replica.index < fixtures.replicas.count ? fixtures.replicas[replica.index].publicKey : nil
+    }
+
+    private func accepts(_ message: ViewChange, cluster: ClusterID? = nil) -> Bool {
+        Unverified(message).verified(size: size, cluster: cluster ?? fixtures.cluster, publicKey: key)?.value == message
+    }
+
+    private func accepts(_ message: NewView, by replica: Int = 2, cluster: ClusterID? = nil) -> Bool {
+        let key = fixtures.replicas[replica].publicKey
+        return Unverified(message).verified(by: key, cluster: cluster ?? fixtures.cluster)?.value == message
+    }
+
+    @Test func `A signed VIEW-CHANGE with a certificate is accepted, in its cluster only`() throws {
+        #expect(accepts(fixtures.viewChange()))
+        let other = try #require(ClusterID(Array(1...32)))
+        #expect(!accepts(fixtures.viewChange(), cluster: other))
+    }
+
+    @Test func `Every changed byte of a VIEW-CHANGE is refused`() {
+        let bytes = fixtures.viewChange().encoded
+        for index in bytes.indices {
+            var changed = bytes
+            changed[index] ^= 1 << (index % 8)
+            if case .viewChange(let message) = try? PeerMessage(decoding: changed, in: 0..<changed.count) {
+                #expect(!accepts(message.claim), "byte \(index)")
+            }
+        }
+    }
+
+    @Test func `A certificate is 2f + 1 different replicas' word for one root at the stable checkpoint`() {
+        let good = [fixtures.checkpoint(256, by: 0), fixtures.checkpoint(256, by: 1), fixtures.checkpoint(256, by: 2)]
+        let otherRoot = Checkpoint(
+            SequenceNumber(256),
+            root: Digest.of([1]),
+            by: ReplicaID(2),
+            cluster: fixtures.cluster,
+            signer: fixtures.replicas[2]
+        )
+        let otherSigner = Checkpoint(
+            SequenceNumber(256),
+            root: good[0].root,
+            by: ReplicaID(2),
+            cluster: fixtures.cluster,
+            signer: fixtures.replicas[3]
+        )
+        #expect(accepts(fixtures.viewChange(certificate: good)))
+        #expect(accepts(fixtures.viewChange(certificate: good + [fixtures.checkpoint(256, by: 3)])))
+        for bad in [
+            [], Array(good.dropLast()), [good[0], good[1], good[1]], good + [good[0]],
+            [good[0], good[1], fixtures.checkpoint(257, by: 2)], [good[0], good[1], otherRoot],
+            [good[0], good[1], otherSigner],
+        ] {
+            #expect(!accepts(fixtures.viewChange(certificate: bad)))
+        }
+        let another = [fixtures.checkpoint(384, by: 0), fixtures.checkpoint(384, by: 1), fixtures.checkpoint(384, by: 2)]
+        #expect(!accepts(fixtures.viewChange(certificate: another)))
+    }
+
+    @Test func `The initial state has no certificate`() {
+        func viewChange(certificate: [Checkpoint]) -> ViewChange {
+            ViewChange(
+                view: View(1),
+                replica: ReplicaID(0),
+                stable: .zero,
+                certificate: certificate,
+                prepared: [],
+                prePrepared: [],
+                cluster: fixtures.cluster,
+                signer: fixtures.replicas[0]
+            )
+        }
+        #expect(accepts(viewChange(certificate: [])))
+        #expect(!accepts(viewChange(certificate: (0..<3).map { fixtures.checkpoint(0, by: $0) })))
+    }
+
+    @Test func `A NEW-VIEW is good by the key of its primary only, in its cluster only`() throws {
+        #expect((0..<4).map { accepts(fixtures.newView(), by: $0) } == [false, false, true, false])
+        let other = try #require(ClusterID(Array(1...32)))
+        #expect(!accepts(fixtures.newView(), cluster: other))
+    }
+
+    @Test func `Every changed bit of a NEW-VIEW is refused`() {
+        forEveryBit(of: fixtures.newView().encoded) { changed, _ in
+            if case .newView(let message) = try? PeerMessage(decoding: changed, in: 0..<changed.count) {
+                #expect(!accepts(message.claim))
+            }
+        }
+    }
+}
+
 /// Calls `body` with a copy for every bit, in which that bit is changed, and with the index of its byte.
 private func forEveryBit(of bytes: [UInt8], _ body: ([UInt8], Int) -> Void) {
     for index in bytes.indices {

@@ -73,7 +73,11 @@ final class SimulatedClient: OperationSubmitter {
 
     var counts: Counts { state.withLock { $0 } }
 
-    func perform(_ operation: [UInt8], completion: @escaping @Sendable (OperationOutcome) -> Void) {
+    func perform(
+        _ operation: [UInt8],
+        isReadOnly: Bool,
+        completion: @escaping @Sendable (OperationOutcome) -> Void
+    ) {
         let number = state.withLock { counts in
             counts.submitted += 1
             counts.mostOutstanding = max(counts.mostOutstanding, counts.submitted - counts.ended)

@@ -17,7 +17,7 @@ extension ClusterFile {
         public var administrators = 1
 
         /// The protocol.
-        public var protocolName = ProtocolName.pbft
+        public var protocolName = ProtocolName.aardvark
 
         /// The settings of the protocol.
         public var tuning = Tuning()

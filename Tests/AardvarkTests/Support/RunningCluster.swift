@@ -59,6 +59,8 @@ final class RunningCluster: Sendable {
         var plan = ClusterFile.Plan()
         plan.protocolName = protocolName
         plan.tuning = tuning
+        // No primary is suspected because the machine is slow.
+        plan.tuning.requestTimeoutMilliseconds = 600_000
         let cluster = try await RunningCluster(plan, service: service)
         do {
             for replica in replicas { try cluster.startReplica(replica) }

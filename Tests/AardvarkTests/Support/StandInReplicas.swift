@@ -7,8 +7,8 @@ import Transport
 
 /// Stands in for all replicas of a cluster: takes what a client sends, and answers as a test says.
 final class StandInReplicas: Sendable {
-    /// An answer, and whose word it is.
-    typealias Answer = (from: ReplicaID, payload: Reply.Payload)
+    /// An answer, and whose word it is; without an answer, that replica closes its connection.
+    typealias Answer = (from: ReplicaID, payload: Reply.Payload?)
 
     /// What one read of a replica's socket brought, and the answers to it. Called on one event loop.
     typealias Script = @Sendable (ReplicaID, [Request]) -> [Answer]
@@ -89,7 +89,11 @@ final class StandInReplicas: Sendable {
 
         private func received(_ requests: [Request], by replica: ReplicaID) {
             for answer in script(replica, requests) {
-                let reply = Reply(view: View(0), sequence: SequenceNumber(1), payload: answer.payload)
+                guard let payload = answer.payload else {
+                    replicas[answer.from.index].close()
+                    continue
+                }
+                let reply = Reply(view: View(0), sequence: SequenceNumber(1), payload: payload)
                 replicas[answer.from.index].send(ReplicaAnswer.reply(reply).encoded)
             }
             for replica in replicas { replica.flush() }
@@ -115,6 +119,10 @@ final class StandInReplicas: Sendable {
 
         func flush() {
             link?.flush()
+        }
+
+        func close() {
+            link?.close(.local("the test wants it"))
         }
 
         func linkOpened(_ link: Link) {
@@ -145,7 +153,8 @@ final class StandInReplicas: Sendable {
 }
 
 extension Request {
-    /// The answer that this request's operations were executed with these results; with the operations themselves if none are given.
+    /// The answer that this request's operations were executed with these results; with the operations themselves if
+    /// none are given.
     func executed(_ results: [[UInt8]]? = nil) -> Reply.Payload {
         Reply.Payload(session: session, number: number, outcome: .executed, results: results ?? operations)
     }

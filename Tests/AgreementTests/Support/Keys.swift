@@ -98,6 +98,20 @@ struct Keys {
         return good.signature == claim.signature ? Verified(vouchingFor: claim) : nil
     }
 
+    func verify(_ viewChange: Unverified<ViewChange>) -> Verified<ViewChange>? {
+        let claim = viewChange.claim
+        let signature = CheapSigner.replica(claim.replica).sign(claim.signedBytes(cluster: cluster))
+        let certificateIsGood = claim.certificate.allSatisfy { verify(Unverified($0)) != nil }
+        return signature == claim.signature && claim.isCertified(size: size) && certificateIsGood
+            ? Verified(vouchingFor: claim) : nil
+    }
+
+    func verify(_ newView: Unverified<NewView>) -> Verified<NewView>? {
+        let claim = newView.claim
+        let signature = CheapSigner.replica(claim.view.primary(in: size)).sign(claim.signedBytes(cluster: cluster))
+        return signature == claim.signature ? Verified(vouchingFor: claim) : nil
+    }
+
     func checkpoint(_ sequence: SequenceNumber, root: Digest, by replica: ReplicaID) -> Checkpoint {
         Checkpoint(sequence, root: root, by: replica, cluster: cluster, signer: CheapSigner.replica(replica))
     }

@@ -11,6 +11,8 @@ final class TestClient {
     var time: UInt64 = 1_000_000_000
     /// What it wants to send, and to whom; nil for every replica.
     var outbox: [(request: Request, to: ReplicaID?)] = []
+    /// The reads that it wants to send, and the replica that is asked for the whole result.
+    private(set) var sentReads: [(read: ReadRequest, whole: ReplicaID)] = []
     /// The results by ticket, as text.
     private(set) var results: [UInt64: String] = [:]
     private(set) var completions: [UInt64] = []
@@ -50,6 +52,15 @@ final class TestClient {
         engine.submit(Array(operation.utf8), ticket: ticket)
     }
 
+    func submitRead(_ operation: String, ticket: UInt64) {
+        engine.submitRead(Array(operation.utf8), ticket: ticket)
+    }
+
+    func receive(_ reply: ReadReply, from replica: UInt8) {
+        engine.receive(reply, from: ReplicaID(replica), into: &effects)
+        drain()
+    }
+
     func withdraw(_ ticket: UInt64) -> Bool {
         engine.withdraw(ticket: ticket)
     }
@@ -74,6 +85,7 @@ final class TestClient {
             switch effect {
             case .sendToPrimary(let request, let primary): outbox.append((request, primary))
             case .sendToAll(let request): outbox.append((request, nil))
+            case .sendRead(let read, let whole): sentReads.append((read, whole))
             case .sessionOpened(let session): opened.append(session)
             case .sessionRefused(let current): refusedFor.append(current)
             case .completed(let ticket, let result):

@@ -44,13 +44,19 @@ final class TestReplica {
     private(set) var checkedRequests = 0
     private(set) var checkpointsTaken: [SequenceNumber] = []
     private(set) var discardedBefore: SequenceNumber?
+    /// The reads that it answers, at the time when it does.
+    private(set) var queries: [(read: ReadRequest, client: ClientID)] = []
+    private(set) var stateWanted: SequenceNumber?
+    private let configuration: ReplicaConfiguration
+    private var states: [SequenceNumber: (service: ToyService, records: [[UInt8]: [UInt8]])] = [:]
+    private var stableState: (sequence: SequenceNumber, service: ToyService, records: [[UInt8]: [UInt8]])?
     var outbox: [Sent] = []
     var replies: [AddressedReply] = []
 
     init(_ id: UInt8, keys: Keys, limits: Limits = .small) {
         self.id = ReplicaID(id)
         self.keys = keys
-        let configuration = ReplicaConfiguration(
+        configuration = ReplicaConfiguration(
             size: keys.size,
             replica: ReplicaID(id),
             cluster: keys.cluster,
@@ -65,6 +71,8 @@ final class TestReplica {
     var stable: SequenceNumber { engine.stable }
     var high: SequenceNumber { engine.high }
     var isPrimary: Bool { engine.isPrimary }
+    var isActive: Bool { engine.isActive }
+    var view: View { engine.view }
     var deadline: Instant? { engine.deadline }
     var certificate: [Checkpoint] { engine.checkpoints.certificate }
 
@@ -79,6 +87,11 @@ final class TestReplica {
 
     func receive(_ message: PeerMessage, from peer: UInt8) {
         engine.receive(message, from: ReplicaID(peer), now: now, into: &effects)
+        drain()
+    }
+
+    func receive(_ read: ReadRequest, client: UInt32 = 1) {
+        engine.receive(read, from: ClientID(client), now: now, into: &effects)
         drain()
     }
 
@@ -123,6 +136,33 @@ final class TestReplica {
         drain()
     }
 
+    /// Leaves the view, as a suspicion of this replica's own would make it.
+    func suspect() {
+        engine.leaveView(for: View(engine.view.rawValue + 1), now: now, into: &effects)
+        drain()
+    }
+
+    /// Stops, loses what was not durable, and starts again: the state as of the last stable checkpoint, the durable log.
+    func restart() {
+        journal = Array(journal.prefix(Int(durable.rawValue)))
+        held = []
+        checks = []
+        outbox = []
+        replies = []
+        let executed = stableState?.sequence ?? .zero
+        service = stableState?.service ?? ToyService()
+        records = stableState?.records ?? [:]
+        engine = Replica(
+            configuration: configuration,
+            signer: CheapSigner.replica(id),
+            recovering: Recovery(
+                executed: executed,
+                records: records.map { SystemRecord(key: $0.key, value: $0.value) },
+                log: journal
+            )
+        )
+    }
+
     // MARK: Effects
 
     private func drain() {
@@ -149,8 +189,12 @@ final class TestReplica {
         case .reply(let replies, let position):
             held.append(.replies(replies, after: position))
             release()
-        case .checkRequest, .checkBatch, .checkCheckpoint:
+        case .checkRequest, .checkBatch, .checkCheckpoint, .checkViewChange, .checkNewView:
             if checksAtOnce { carryOut(check: effect) } else { checks.append(effect) }
+        case .fetchState(let sequence, root: _):
+            stateWanted = sequence
+        case .query(let read, let client):
+            queries.append((read, client))
         case .execute(let execution):
             execute(execution)
         case .record(let changes):
@@ -159,9 +203,11 @@ final class TestReplica {
             }
         case .takeCheckpoint(let sequence):
             checkpointsTaken.append(sequence)
+            states[sequence] = (service, records)
             engine.checkpointTaken(sequence, root: root, now: now, into: &effects)
         case .discardCheckpoints(let sequence):
             discardedBefore = sequence
+            if let state = states[sequence] { stableState = (sequence, state.service, state.records) }
         case .note(let event):
             events.append(event)
         }
@@ -179,6 +225,12 @@ final class TestReplica {
         case .checkCheckpoint(let checkpoint):
             guard let verified = keys.verify(checkpoint) else { return }
             engine.checkpointVerified(verified, now: now, into: &effects)
+        case .checkViewChange(let viewChange, let peer):
+            guard let verified = keys.verify(viewChange) else { return }
+            engine.viewChangeVerified(verified, from: peer, now: now, into: &effects)
+        case .checkNewView(let newView, let peer):
+            guard let verified = keys.verify(newView) else { return }
+            engine.newViewVerified(verified, from: peer, now: now, into: &effects)
         default:
             invariantViolated("an effect that is no check")
         }

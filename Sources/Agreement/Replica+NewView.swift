@@ -1,0 +1,251 @@
+import Cryptography
+import Invariants
+import Messages
+
+/// A NEW-VIEW whose VIEW-CHANGEs are not all here.
+struct PendingNewView: Sendable {
+    let newView: NewView
+    /// By position in the NEW-VIEW: those that are here.
+    var members: [ViewChange?]
+    /// Who handed it to this replica, and so has the rest.
+    let source: ReplicaID
+}
+
+/// Messages of one peer that belong to views to come, bounded in number and bytes.
+struct EarlyMessages: Sendable {
+    private(set) var messages: [PeerMessage] = []
+    private var bytes = 0
+
+    /// Keeps a message.
+    ///
+    /// - Returns: false when there is no room for it.
+    mutating func add(_ message: PeerMessage, limits: Limits) -> Bool {
+        var size = 64
+        if case .prePrepare(let prePrepare) = message { size += prePrepare.batch.encodedByteCount }
+        guard messages.count < limits.earlyMessages, bytes + size <= limits.earlyBytes else { return false }
+        messages.append(message)
+        bytes += size
+        return true
+    }
+}
+
+/// A NEW-VIEW with all that it names: enough for anybody to check it.
+struct InstalledNewView: Sendable {
+    let newView: NewView
+    let members: [ViewChange]
+}
+
+/// Beginning a view (PBFT section 4.4, TOCS 2002 section 4.4).
+extension Replica {
+    mutating func onNewView(_ newView: Unverified<NewView>, from peer: ReplicaID, into effects: inout [Effect]) {
+        let claim = newView.claim
+        let primary = claim.view.primary(in: configuration.size)
+        let pending = pendingNewViews[primary.index]?.newView.view
+        guard claim.view > view || (claim.view == view && !isActive), pending.map({ claim.view > $0 }) ?? true,
+            primary != configuration.replica, hasProperMembers(claim)
+        else { return drop(.uselessViewChange, into: &effects) }
+        effects.append(.checkNewView(newView, from: peer))
+    }
+
+    private func hasProperMembers(_ claim: NewView) -> Bool {
+        let numbers = claim.members.map(\.replica)
+        return numbers.count >= configuration.size.quorum && numbers.allSatisfy(configuration.size.contains)
+            && zip(numbers, numbers.dropFirst()).allSatisfy { $0 < $1 }
+            && claim.chosen.count <= configuration.limits.logWindow
+    }
+
+    /// A NEW-VIEW's signature was checked and is that of the view's primary.
+    public mutating func newViewVerified(
+        _ newView: Verified<NewView>,
+        from peer: ReplicaID,
+        now: ClockReading,
+        into effects: inout [Effect]
+    ) {
+        let value = newView.value
+        guard value.view > view || (value.view == view && !isActive) else { return }
+        var pending = PendingNewView(
+            newView: value,
+            members: Array(repeating: nil, count: value.members.count),
+            source: peer
+        )
+        for (index, member) in value.members.enumerated() {
+            if let held = viewChanges[member.replica.index], held.view == value.view, held.digest == member.digest {
+                pending.members[index] = held
+            }
+        }
+        pendingNewViews[value.view.primary(in: configuration.size).index] = pending
+        if let complete = Self.complete(pending) {
+            begin(complete, now: now, into: &effects)
+        } else {
+            askForMissingViewChanges(into: &effects)
+        }
+    }
+
+    private static func complete(_ pending: PendingNewView) -> InstalledNewView? {
+        let members = pending.members.compactMap { $0 }
+        guard members.count == pending.members.count else { return nil }
+        return InstalledNewView(newView: pending.newView, members: members)
+    }
+
+    mutating func askForMissingViewChanges(into effects: inout [Effect]) {
+        for pending in pendingNewViews.compactMap({ $0 }) where pending.newView.view >= view {
+            for (member, held) in zip(pending.newView.members, pending.members) where held == nil {
+                let fetch = Fetch(.viewChange(pending.newView.view, member.replica, member.digest))
+                effects.append(.send(.fetch(fetch), to: .replica(pending.source), after: .start))
+            }
+        }
+    }
+
+    /// Whether a NEW-VIEW names this very VIEW-CHANGE and waits for it.
+    func isAwaited(_ claim: ViewChange) -> Bool {
+        guard let pending = pendingNewViews[claim.view.primary(in: configuration.size).index],
+            pending.newView.view == claim.view, pending.newView.view >= view
+        else { return false }
+        return zip(pending.newView.members, pending.members).contains { member, held in
+            held == nil && member.replica == claim.replica && member.digest == claim.digest
+        }
+    }
+
+    /// Puts a VIEW-CHANGE where a NEW-VIEW waits for it.
+    ///
+    /// - Returns: The NEW-VIEW, when this was the last.
+    mutating func completeNewView(with value: ViewChange) -> InstalledNewView? {
+        let primary = value.view.primary(in: configuration.size).index
+        guard var pending = pendingNewViews[primary], pending.newView.view == value.view else { return nil }
+        let digest = value.digest
+        for (index, member) in pending.newView.members.enumerated()
+        where member.replica == value.replica && member.digest == digest {
+            pending.members[index] = value
+        }
+        pendingNewViews[primary] = pending
+        return Self.complete(pending)
+    }
+
+    /// Checks a NEW-VIEW with all its VIEW-CHANGEs: the choice must be what follows from exactly those.
+    mutating func begin(_ complete: InstalledNewView, now: ClockReading, into effects: inout [Effect]) {
+        let newView = complete.newView
+        let primary = newView.view.primary(in: configuration.size)
+        pendingNewViews[primary.index] = nil
+        guard newView.view > view || (newView.view == view && !isActive) else { return }
+        let choice = NewViewChoice.decide(
+            complete.members,
+            size: configuration.size,
+            digestsPerNumber: configuration.limits.digestsPerNumber
+        )
+        guard choice == NewViewChoice(start: newView.start, chosen: newView.chosen) else {
+            accuse(primary, of: .wrongNewView, into: &effects)
+            return leaveView(for: View(newView.view.rawValue + 1), now: now, into: &effects)
+        }
+        enter(complete, now: now, into: &effects)
+    }
+
+    /// Enters a view whose NEW-VIEW was checked, or made here.
+    mutating func enter(_ complete: InstalledNewView, now: ClockReading, into effects: inout [Effect]) {
+        let newView = complete.newView
+        invariant(newView.view > view || !isActive, "views only grow")
+        adoptStart(of: complete, into: &effects)
+        view = newView.view
+        logView = view
+        isActive = true
+        installed = complete
+        newViewDeadline = nil
+        viewChangeResend = nil
+        log.enterView()
+        for index in viewChanges.indices where (viewChanges[index]?.view ?? view) <= view {
+            // This replica's own stays: it must never make another for the same view.
+            if index != configuration.replica.index { viewChanges[index] = nil }
+        }
+        let position = persist(.newView(newView, members: complete.members), into: &effects)
+        effects.append(.note(.enteredView(view)))
+        if isPrimary {
+            effects.append(.send(.newView(Unverified(newView)), to: .others, after: position))
+        }
+        let chosen = propose(newView, into: &effects)
+        clients.enterView(chosen: chosen)
+        if !isPrimary {
+            for request in clients.waiting { forward(request, into: &effects) }
+        }
+        replayEarly(now: now, into: &effects)
+        executeNext(into: &effects)
+        watchRequests(now)
+    }
+
+    private mutating func adoptStart(of complete: InstalledNewView, into effects: inout [Effect]) {
+        guard complete.newView.start > log.low,
+            let member = complete.members.first(where: { $0.stable == complete.newView.start }),
+            let root = member.certificate.first?.root
+        else { return }
+        adopt(
+            CheckpointTracker.Stable(sequence: member.stable, root: root, certificate: member.certificate),
+            into: &effects
+        )
+    }
+
+    /// What NEW-VIEW chose counts as pre-prepared in the view; batches that are not here are fetched first, never left out.
+    ///
+    /// - Returns: The batches that are here and not executed.
+    private mutating func propose(_ newView: NewView, into effects: inout [Effect]) -> [Batch] {
+        var known: [Batch] = []
+        var sequence = newView.start
+        for digest in newView.chosen {
+            sequence = sequence.next
+            guard log.contains(sequence) else { continue }
+            if let committed = log[sequence].committed, committed.digest != digest {
+                // More than f replicas are faulty: nothing can be promised any more, but it can be said.
+                effects.append(.note(.diverged(sequence)))
+            }
+            if let body = log[sequence].body(digest) {
+                if sequence > executed { known.append(body) }
+                accept(PrePrepare(view: view, sequence: sequence, batch: body), isChosen: true, into: &effects)
+            } else {
+                log[sequence].proposal = .chosen(digest)
+                highestNamed = max(highestNamed, sequence)
+                effects.append(.send(.fetch(Fetch(.batch(sequence, digest))), to: .others, after: .start))
+            }
+        }
+        nextSequence = max(sequence.next, log.low.next)
+        return known
+    }
+
+    /// Hands in the messages of this view that came before it began.
+    private mutating func replayEarly(now: ClockReading, into effects: inout [Effect]) {
+        let kept = early
+        early = Array(repeating: EarlyMessages(), count: configuration.size.replicas)
+        for peer in configuration.size.members {
+            for message in kept[peer.index].messages {
+                receive(message, from: peer, now: now, into: &effects)
+            }
+        }
+    }
+
+    mutating func onFetch(_ fetch: Fetch, from peer: ReplicaID, into effects: inout [Effect]) {
+        switch fetch.subject {
+        case .batch(let sequence, let digest):
+            guard log.contains(sequence), let batch = log[sequence].body(digest), digest != .zero else { break }
+            let body = BatchBody(sequence: sequence, batch: batch)
+            effects.append(.send(.batch(body), to: .replica(peer), after: .start))
+            return
+        case .viewChange(let view, let replica, let digest):
+            let held = (installed?.members ?? []) + viewChanges.compactMap { $0 }
+            guard let found = held.first(where: { $0.view == view && $0.replica == replica && $0.digest == digest }) else {
+                break
+            }
+            effects.append(.send(.viewChange(Unverified(found)), to: .replica(peer), after: logPosition))
+            return
+        }
+        drop(.uselessFetch, into: &effects)
+    }
+
+    mutating func onBatch(_ body: BatchBody, now: ClockReading, into effects: inout [Effect]) {
+        guard log.contains(body.sequence), case .chosen(let digest) = log[body.sequence].proposal,
+            digest == body.batch.digest
+        else { return drop(.uselessFetch, into: &effects) }
+        fill(PrePrepare(view: logView, sequence: body.sequence, batch: body.batch), into: &effects)
+    }
+
+    /// A peer is in an earlier view, or has left for this one and not heard of its beginning: it gets the NEW-VIEW.
+    mutating func help(_ peer: ReplicaID, whichIsIn other: View, isActive otherIsActive: Bool, into effects: inout [Effect]) {
+        guard isActive, let installed, other < view || (other == view && !otherIsActive) else { return }
+        effects.append(.send(.newView(Unverified(installed.newView)), to: .replica(peer), after: logPosition))
+    }
+}

@@ -1,0 +1,65 @@
+import Messages
+
+/// Reads that wait for the batches that were prepared here when they came.
+struct WaitingReads: Sendable {
+    private struct Waiting: Sendable {
+        let fence: SequenceNumber
+        let client: ClientID
+        let read: ReadRequest
+    }
+
+    private var waiting: [Waiting] = []
+    private var bytes = 0
+
+    /// Keeps a read until the fence is executed.
+    ///
+    /// - Returns: false when there is no room for it.
+    mutating func add(_ read: ReadRequest, from client: ClientID, until fence: SequenceNumber, limits: Limits) -> Bool {
+        let size = 64 + read.operation.count
+        guard waiting.count < limits.waitingReads, bytes + size <= limits.waitingReadBytes else { return false }
+        waiting.append(Waiting(fence: fence, client: client, read: read))
+        bytes += size
+        return true
+    }
+
+    /// Takes out the reads whose fence is executed, in the order in which they came.
+    mutating func release(_ executed: SequenceNumber) -> [(client: ClientID, read: ReadRequest)] {
+        guard waiting.contains(where: { $0.fence <= executed }) else { return [] }
+        let released = waiting.filter { $0.fence <= executed }
+        waiting.removeAll { $0.fence <= executed }
+        bytes = waiting.reduce(0) { $0 + 64 + $1.read.operation.count }
+        return released.map { ($0.client, $0.read) }
+    }
+}
+
+/// Read-only requests outside the order: linearizable without a larger quorum for writes, and so without the liveness attack of Berger,
+/// Reiser and Bessani (SRDS 2021).
+///
+/// A write is accepted on f + 1 committed replies, so it may have been executed at one correct replica only. But 2f + 1 replicas have
+/// prepared it, f + 1 of them correct, and any 2f + 1 readers include one of those. It answers only after executing everything that was
+/// prepared here when the read came, so 2f + 1 equal answers cannot show an older state.
+extension Replica {
+    /// A read came over its client's own channel.
+    public mutating func receive(
+        _ read: ReadRequest,
+        from client: ClientID,
+        now: ClockReading,
+        into effects: inout [Effect]
+    ) {
+        guard clients.contains(client) else { return drop(.unknownClient, into: &effects) }
+        // What is stable was prepared somewhere correct, and here too unless this replica was away.
+        let fence = max(highestPrepared, log.low)
+        if fence <= executed {
+            effects.append(.query(read, for: client))
+        } else if !reads.add(read, from: client, until: fence, limits: configuration.limits) {
+            drop(.tooManyReads, into: &effects)
+        }
+    }
+
+    /// Answers the reads that waited for what is now executed.
+    mutating func releaseReads(into effects: inout [Effect]) {
+        for (client, read) in reads.release(executed) {
+            effects.append(.query(read, for: client))
+        }
+    }
+}

@@ -1,0 +1,95 @@
+import Cryptography
+import Invariants
+import Messages
+
+/// What a replica finds when it starts again: its durable log, and its state as of a checkpoint.
+public struct Recovery: Sendable {
+    /// The batch that the state contains last: a stable checkpoint, or 0.
+    public let executed: SequenceNumber
+    /// The engine's entries of that state.
+    public let records: [SystemRecord]
+    /// The durable log records in their order, from the beginning or from any point before the last stable checkpoint's record.
+    public let log: [LogRecord]
+
+    /// Collects what was found.
+    public init(executed: SequenceNumber, records: [SystemRecord], log: [LogRecord]) {
+        self.executed = executed
+        self.records = records
+        self.log = log
+    }
+}
+
+/// Starting again after a crash (2f + 1 replicas count on what this one said: it must say nothing that contradicts it).
+extension Replica {
+    /// Makes a replica that goes on from what it had made durable.
+    public init(configuration: ReplicaConfiguration, signer: any Signer, recovering recovery: Recovery) {
+        self.init(configuration: configuration, signer: signer)
+        for record in recovery.log {
+            restore(record)
+        }
+        logPosition = LogPosition(rawValue: UInt64(recovery.log.count))
+        executed = recovery.executed
+        agreedTime = clients.restore(recovery.records)
+        proposedTime = agreedTime
+        restoreVotes()
+        isBehind = true
+    }
+
+    private mutating func restore(_ record: LogRecord) {
+        switch record {
+        case .prePrepared(let prePrepare):
+            guard log.contains(prePrepare.sequence) else { return }
+            log[prePrepare.sequence].notePrePrepared(prePrepare.sequence, prePrepare.batch, in: prePrepare.view)
+        case .prepared(let view, let sequence, let digest):
+            highestPrepared = max(highestPrepared, sequence)
+            guard log.contains(sequence) else { return }
+            log[sequence].preparedClaim = BatchClaim(sequence, digest, view)
+        case .stable(let sequence, let certificate):
+            guard sequence > log.low else { return }
+            checkpoints.stabilise(sequence, certificate: certificate)
+            log.truncate(to: sequence)
+        case .viewChange(let own):
+            view = own.view
+            isActive = false
+            viewChanges[configuration.replica.index] = own
+        case .newView(let newView, let members):
+            view = newView.view
+            logView = view
+            isActive = true
+            installed = InstalledNewView(newView: newView, members: members)
+        }
+    }
+
+    /// Puts this replica's own votes of its last view back, so that it casts no others.
+    private mutating func restoreVotes() {
+        nextSequence = log.low.next
+        let wasPrimary = logView.primary(in: configuration.size) == configuration.replica
+        if let newView = installed?.newView {
+            nextSequence = max(nextSequence, SequenceNumber(newView.start.rawValue + UInt64(newView.chosen.count) + 1))
+        }
+        for sequence in log.sequences {
+            guard let claim = log[sequence].prePreparedClaims.first(where: { $0.view == logView }),
+                let batch = log[sequence].body(claim.digest)
+            else { continue }
+            log[sequence].proposal = .accepted(PrePrepare(view: logView, sequence: sequence, batch: batch))
+            if !wasPrimary { log[sequence].prepares.add(claim.digest, from: configuration.replica) }
+            if log[sequence].preparedClaim?.view == logView {
+                log[sequence].isPrepared = true
+                log[sequence].commits.add(claim.digest, from: configuration.replica)
+            }
+            nextSequence = max(nextSequence, sequence.next)
+        }
+        restoreChosen()
+    }
+
+    /// Batches that NEW-VIEW chose and that had not come before the crash are fetched again.
+    private mutating func restoreChosen() {
+        guard isActive, let newView = installed?.newView else { return }
+        var sequence = newView.start
+        for digest in newView.chosen {
+            sequence = sequence.next
+            guard log.contains(sequence), log[sequence].proposedDigest == nil else { continue }
+            log[sequence].proposal = .chosen(digest)
+        }
+    }
+}

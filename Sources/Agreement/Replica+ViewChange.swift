@@ -1,0 +1,153 @@
+import Cryptography
+import Invariants
+import Messages
+
+/// Leaving a view: when, and what a replica says of itself (PBFT section 4.4, TOCS 2002 section 4.4, with signed VIEW-CHANGEs).
+extension Replica {
+    /// Leaves the view: from here on this replica casts no vote in a lower one. It still collects COMMITs of the last, executes, and
+    /// signs checkpoints, so that a lone false suspicion does not leave it dark.
+    mutating func leaveView(for next: View, now: ClockReading, into effects: inout [Effect]) {
+        invariant(next > view, "views only grow")
+        view = next
+        isActive = false
+        viewChangeDoublings = min(viewChangeDoublings + 1, 6)
+        newViewDeadline = nil
+        requestDeadline = nil
+        watchedRequest = nil
+        effects.append(.note(.leftView(for: next)))
+        let claims = log.claims
+        let own = ViewChange(
+            view: next,
+            replica: configuration.replica,
+            stable: log.low,
+            certificate: checkpoints.certificate,
+            prepared: claims.prepared,
+            prePrepared: claims.prePrepared,
+            cluster: configuration.cluster,
+            signer: signer
+        )
+        viewChanges[configuration.replica.index] = own
+        let position = persist(.viewChange(own), into: &effects)
+        effects.append(.send(.viewChange(Unverified(own)), to: .others, after: position))
+        viewChangeResendNanoseconds = configuration.limits.stallNanoseconds
+        viewChangeResend = now.monotonic.advanced(byNanoseconds: viewChangeResendNanoseconds)
+        onViewChangeCounted(now: now, into: &effects)
+    }
+
+    mutating func resendViewChange(now: ClockReading, into effects: inout [Effect]) {
+        viewChangeResend = nil
+        guard !isActive, let own = viewChanges[configuration.replica.index] else { return }
+        effects.append(.send(.viewChange(Unverified(own)), to: .others, after: logPosition))
+        askForMissingViewChanges(into: &effects)
+        viewChangeResendNanoseconds = min(2 * viewChangeResendNanoseconds, configuration.limits.longestStallNanoseconds)
+        viewChangeResend = now.monotonic.advanced(byNanoseconds: viewChangeResendNanoseconds)
+    }
+
+    mutating func onViewChange(
+        _ viewChange: Unverified<ViewChange>,
+        from peer: ReplicaID,
+        into effects: inout [Effect]
+    ) {
+        let claim = viewChange.claim
+        guard configuration.size.contains(claim.replica), claim.replica != configuration.replica, isWellFormed(claim),
+            isUseful(claim) || isAwaited(claim)
+        else {
+            help(peer, whichIsIn: claim.view, isActive: false, into: &effects)
+            return drop(.uselessViewChange, into: &effects)
+        }
+        effects.append(.checkViewChange(viewChange, from: peer))
+    }
+
+    /// Whether P and Q are in their order, and about numbers that the sender's window holds.
+    private func isWellFormed(_ claim: ViewChange) -> Bool {
+        let low = claim.stable.rawValue
+        let (high, overflow) = low.addingReportingOverflow(UInt64(configuration.limits.logWindow))
+        guard !overflow, claim.prepared.count <= configuration.limits.logWindow else { return false }
+        let numbers = claim.prepared.map(\.sequence.rawValue)
+        let isGrowing = zip(numbers, numbers.dropFirst()).allSatisfy { $0 < $1 }
+        // Q holds the fresh digests, and one more for each view whose NEW-VIEW chose the batch.
+        let isBounded = claim.prePrepared.count <= MessageLimits.prePreparedClaims
+        return isGrowing && isBounded
+            && (claim.prepared + claim.prePrepared).allSatisfy {
+                low < $0.sequence.rawValue && $0.sequence.rawValue <= high && $0.view < claim.view
+            }
+            && zip(claim.prePrepared, claim.prePrepared.dropFirst()).allSatisfy { $0.sequence <= $1.sequence }
+    }
+
+    private func isUseful(_ claim: ViewChange) -> Bool {
+        guard claim.view > view || (claim.view == view && !isActive) else { return false }
+        guard let held = viewChanges[claim.replica.index] else { return true }
+        return claim.view > held.view
+    }
+
+    /// A VIEW-CHANGE's signature and certificate were checked and are good.
+    public mutating func viewChangeVerified(
+        _ viewChange: Verified<ViewChange>,
+        from peer: ReplicaID,
+        now: ClockReading,
+        into effects: inout [Effect]
+    ) {
+        let value = viewChange.value
+        let completed = completeNewView(with: value)
+        if isUseful(value) {
+            viewChanges[value.replica.index] = value
+            joinOthers(now: now, into: &effects)
+            onViewChangeCounted(now: now, into: &effects)
+        }
+        if let completed { begin(completed, now: now, into: &effects) }
+    }
+
+    /// f + 1 replicas want higher views, so a correct one does: join the smallest of them at once (PBFT section 4.5.2).
+    private mutating func joinOthers(now: ClockReading, into effects: inout [Effect]) {
+        let higher = viewChanges.compactMap { $0?.view }.filter { $0 > view }.sorted()
+        guard higher.count >= configuration.size.weakQuorum else { return }
+        leaveView(for: higher[0], now: now, into: &effects)
+    }
+
+    /// The VIEW-CHANGEs for the view that this replica waits for.
+    private var current: [ViewChange] {
+        viewChanges.compactMap { $0 }.filter { $0.view == view }
+    }
+
+    /// With 2f + 1 VIEW-CHANGEs the new primary has T to begin the view, which it does as soon as they decide what it starts from.
+    private mutating func onViewChangeCounted(now: ClockReading, into effects: inout [Effect]) {
+        guard !isActive else { return }
+        let members = current
+        guard members.count >= configuration.size.quorum else { return }
+        if newViewDeadline == nil {
+            newViewDeadline = now.monotonic.advanced(byNanoseconds: viewTimeout)
+        }
+        guard primary == configuration.replica,
+            let choice = NewViewChoice.decide(
+                members,
+                size: configuration.size,
+                digestsPerNumber: configuration.limits.digestsPerNumber
+            )
+        else { return }
+        let newView = NewView(
+            view: view,
+            members: members.map { NewView.Member($0.replica, $0.digest) },
+            start: choice.start,
+            chosen: choice.chosen,
+            cluster: configuration.cluster,
+            signer: signer
+        )
+        enter(InstalledNewView(newView: newView, members: members), now: now, into: &effects)
+    }
+
+    /// T, doubled for each view that executed nothing.
+    var viewTimeout: UInt64 { configuration.limits.viewChangeNanoseconds << viewChangeDoublings }
+
+    /// Keeps the request timer on the request that has waited longest: it starts again when that one is executed.
+    mutating func watchRequests(_ now: ClockReading) {
+        guard isActive, !isPrimary else {
+            watchedRequest = nil
+            requestDeadline = nil
+            return
+        }
+        let longest = clients.longestWaiting()
+        guard longest != watchedRequest else { return }
+        watchedRequest = longest
+        requestDeadline = longest.map { _ in now.monotonic.advanced(byNanoseconds: viewTimeout) }
+    }
+}
