@@ -25,6 +25,7 @@ let package = Package(
     products: [
         .library(name: "Aardvark", targets: ["Aardvark"]),
         .executable(name: "aardvark", targets: ["aardvark-cli"]),
+        .executable(name: "aardvark-lab", targets: ["aardvark-lab"]),
     ],
     dependencies: [
         .package(url: "https://github.com/apple/swift-argument-parser", from: "1.6.0"),
@@ -81,9 +82,30 @@ let package = Package(
         .executableTarget(
             name: "aardvark-cli",
             dependencies: [
-                "Aardvark", "KeyValueService", "Workloads", "StateStore", "Messages", "Cryptography", logging, lifecycle,
+                "Aardvark", "KeyValueService", "Workloads", "StateStore", "Messages", "Cryptography", logging,
+                lifecycle,
                 .product(name: "ArgumentParser", package: "swift-argument-parser"),
                 .product(name: "UnixSignals", package: "swift-service-lifecycle"),
+            ],
+            swiftSettings: strict
+        ),
+
+        // Attack code: never among the dependencies of `aardvark`.
+        .target(
+            name: "Adversary",
+            dependencies: ["Agreement", "Messages", "Cryptography"],
+            swiftSettings: strict
+        ),
+        .target(
+            name: "Simulation",
+            dependencies: ["Adversary", "Agreement", "Messages", "StateStore", "Cryptography", "Invariants"],
+            swiftSettings: strict
+        ),
+        .executableTarget(
+            name: "aardvark-lab",
+            dependencies: [
+                "Adversary", "Simulation", "Agreement", "Messages",
+                .product(name: "ArgumentParser", package: "swift-argument-parser"),
             ],
             swiftSettings: strict
         ),
@@ -119,6 +141,11 @@ let package = Package(
         .testTarget(
             name: "WorkloadsTests",
             dependencies: ["Workloads", "KeyValueService", "Messages", "StateStore"],
+            swiftSettings: strict
+        ),
+        .testTarget(
+            name: "SimulationTests",
+            dependencies: ["Simulation", "Adversary", "Agreement", "Messages", "Cryptography", "aardvark-lab"],
             swiftSettings: strict
         ),
         .testTarget(name: "StateStoreTests", dependencies: ["StateStore", "Cryptography"], swiftSettings: strict),

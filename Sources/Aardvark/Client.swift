@@ -105,7 +105,7 @@ public final class Client: Sendable {
     /// Executes an operation and hands its result to a closure.
     ///
     /// - Parameters:
-    ///   - operation: At most ``MessageLimits/operationBytes`` long.
+    ///   - operation: At most `MessageLimits.operationBytes` long.
     ///   - isReadOnly: Whether the service can answer it without changing anything, see ``invoke(_:isReadOnly:)``.
     ///   - completion: Called once, on the client's event loop: it must not block. Submitting from it costs no change of threads.
     public func submit(

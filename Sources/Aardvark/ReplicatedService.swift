@@ -15,7 +15,7 @@ public protocol ReplicatedService: Sendable {
     /// - Parameters:
     ///   - operation: The operation, as the client wrote it.
     ///   - context: The client, the agreed time and the state to read and change.
-    /// - Returns: The result for the client, at most ``Limits/resultBytes`` long.
+    /// - Returns: The result for the client, at most `MessageLimits.resultBytes` long.
     func execute(_ operation: [UInt8], in context: inout ExecutionContext) -> [UInt8]
 
     /// Answers a read-only operation from the state, without ordering it.

@@ -16,7 +16,7 @@ public struct ClientEngine: ~Copyable {
         public let client: ClientID
         /// How many requests may be outstanding, 1 to 64; the replicas' own window bounds it too.
         public let window: Int
-        /// How many operations one request may carry, 1 to ``MessageLimits/operationsPerRequest``.
+        /// How many operations one request may carry, 1 to `MessageLimits.operationsPerRequest`.
         public let bundle: Int
         /// How long to wait for replies before a request goes to all replicas; doubles with each try, 32 times at the most.
         public let retransmissionNanoseconds: UInt64
@@ -138,7 +138,8 @@ public struct ClientEngine: ~Copyable {
 
     /// How many operations have no result yet, sent or not.
     public var unanswered: Int {
-        waiting.count + waitingReads.count + reads.pending.count + outstanding.reduce(0) { $0 + ($1?.tickets.count ?? 0) }
+        waiting.count + waitingReads.count + reads.pending.count
+            + outstanding.reduce(0) { $0 + ($1?.tickets.count ?? 0) }
     }
 
     /// The view that the cluster is in as far as this client knows: the (f + 1)-th highest that replicas named, never one replica's word.
@@ -150,8 +151,11 @@ public struct ClientEngine: ~Copyable {
 
     /// Asks the cluster to open a session.
     ///
-    /// - Parameter proposal: A number over that of every earlier session, by the clock for example. If it is not, the replicas say which
-    ///   one is current (``Effect/sessionRefused(current:)``).
+    /// - Parameters:
+    ///   - proposal: A number over that of every earlier session, by the clock for example. If it is not, the replicas say
+    ///     which one is current (``Effect/sessionRefused(current:)``).
+    ///   - now: The shell's monotonic clock.
+    ///   - effects: What is to be done is appended here.
     public mutating func open(_ proposal: SessionID, now: Instant, into effects: inout [Effect]) {
         invariant(phase == .closed, "a session is opened once at a time")
         phase = .opening
@@ -171,7 +175,7 @@ public struct ClientEngine: ~Copyable {
     /// Takes an operation; it is sent at the next ``flush(now:into:)`` at which the window has room.
     ///
     /// - Parameters:
-    ///   - operation: At most ``MessageLimits/operationBytes`` long.
+    ///   - operation: At most `MessageLimits.operationBytes` long.
     ///   - ticket: The caller's name for it, which comes back with the result.
     public mutating func submit(_ operation: [UInt8], ticket: UInt64) {
         invariant(operation.count <= MessageLimits.operationBytes, "an operation over its bound")
@@ -182,7 +186,7 @@ public struct ClientEngine: ~Copyable {
     /// way at once as the window has requests.
     ///
     /// - Parameters:
-    ///   - operation: At most ``MessageLimits/operationBytes`` long.
+    ///   - operation: At most `MessageLimits.operationBytes` long.
     ///   - ticket: The caller's name for it, which comes back with the result.
     public mutating func submitRead(_ operation: [UInt8], ticket: UInt64) {
         invariant(operation.count <= MessageLimits.operationBytes, "an operation over its bound")
@@ -355,7 +359,9 @@ public struct ClientEngine: ~Copyable {
             guard var item = outstanding[place] else { continue }
             if item.deadline <= now {
                 item.tries = min(item.tries + 1, 5)
-                item.deadline = now.advanced(byNanoseconds: configuration.retransmissionNanoseconds << UInt64(item.tries))
+                item.deadline = now.advanced(
+                    byNanoseconds: configuration.retransmissionNanoseconds << UInt64(item.tries)
+                )
                 retransmissions += 1
                 effects.append(.sendToAll(item.request))
                 outstanding[place] = item

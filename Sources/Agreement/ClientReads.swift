@@ -41,7 +41,9 @@ struct ClientReads: Sendable {
     /// Notes that a read is sent.
     ///
     /// - Returns: The question; one replica is asked for the whole result, which one goes round.
-    mutating func begin(_ operation: [UInt8], ticket: UInt64, deadline: Instant) -> (read: ReadRequest, whole: ReplicaID) {
+    mutating func begin(_ operation: [UInt8], ticket: UInt64, deadline: Instant) -> (
+        read: ReadRequest, whole: ReplicaID
+    ) {
         let tag = nextTag
         nextTag += 1
         pending[tag] = Pending(tag: tag, ticket: ticket, operation: operation, deadline: deadline)

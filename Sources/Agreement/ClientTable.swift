@@ -204,7 +204,9 @@ struct ClientTable: Sendable {
         for request in batches.flatMap(\.requests) {
             guard let position = index[request.client] else { continue }
             if request.kind == .openSession {
-                if entries[position].opening?.value.digest == request.digest { entries[position].isOpeningProposed = true }
+                if entries[position].opening?.value.digest == request.digest {
+                    entries[position].isOpeningProposed = true
+                }
             } else if request.session == entries[position].session,
                 request.number.rawValue == entries[position].nextProposal
             {
@@ -310,7 +312,8 @@ struct ClientTable: Sendable {
     }
 
     /// Keeps the reply to an executed request and gives the entries of the replicated state that change with it.
-    mutating func finish(_ payload: Reply.Payload, for client: ClientID, at sequence: SequenceNumber) -> [SystemRecord] {
+    mutating func finish(_ payload: Reply.Payload, for client: ClientID, at sequence: SequenceNumber) -> [SystemRecord]
+    {
         guard let position = index[client], payload.session == entries[position].session else { return [] }
         entries[position].replies[Int(payload.number.rawValue % UInt64(window))] = (payload, sequence)
         var place: [UInt8] = []
@@ -372,7 +375,8 @@ struct ClientTable: Sendable {
             entries[position].replies = Array(repeating: nil, count: window)
         }
         // A reply of an earlier session may still lie at a place that this session has not reached.
-        for place in entries[position].replies.indices where entries[position].replies[place]?.reply.session != session {
+        for place in entries[position].replies.indices where entries[position].replies[place]?.reply.session != session
+        {
             entries[position].replies[place] = nil
         }
         for place in entries[position].pending.indices {

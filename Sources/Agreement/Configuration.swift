@@ -83,11 +83,15 @@ public struct Limits: Hashable, Sendable {
             return "a batch must have 1 byte to 2 MiB of requests"
         }
         if clientWindow < 1 || clientWindow > 64 { return "the client window must be 1 to 64 requests" }
-        if clientPendingBytes < MessageLimits.requestBytes { return "a client must be able to send one longest request" }
+        if clientPendingBytes < MessageLimits.requestBytes {
+            return "a client must be able to send one longest request"
+        }
         if stallNanoseconds < 1 || longestStallNanoseconds < stallNanoseconds { return "the stall times must grow" }
         if digestsPerNumber < 1 || digestsPerNumber > 8 { return "1 to 8 digests must be accepted at one number" }
         if viewChangeNanoseconds < 1 { return "the view change time-out must be positive" }
-        if earlyMessages < 1 || earlyBytes < MessageLimits.batchBytes + 64 { return "at least 1 early message of a peer must be kept" }
+        if earlyMessages < 1 || earlyBytes < MessageLimits.batchBytes + 64 {
+            return "at least 1 early message of a peer must be kept"
+        }
         if logWindow > MessageLimits.preparedClaims { return "the log window must fit a VIEW-CHANGE" }
         if waitingReads < 0 || waitingReadBytes < 0 { return "the bounds on waiting reads must not be negative" }
         if catchUpBatches < 1 { return "an answer to a CATCH-UP must cover at least 1 batch" }
@@ -112,7 +116,13 @@ public struct ReplicaConfiguration: Sendable {
 
     /// Collects what a replica is told at its start.
     ///
-    /// - Parameter limits: Bounds whose ``Limits/problem`` is nil.
+    /// - Parameters:
+    ///   - size: How many replicas there are.
+    ///   - replica: Which of them this is.
+    ///   - cluster: The cluster that signatures are bound to.
+    ///   - switches: Which mechanisms are on.
+    ///   - limits: Bounds whose ``Limits/problem`` is nil.
+    ///   - clients: The clients that may send requests.
     public init(
         size: ClusterSize,
         replica: ReplicaID,

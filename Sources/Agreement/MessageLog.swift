@@ -39,14 +39,6 @@ struct Slot: Sendable {
     /// The batch that committed: nothing else ever can.
     var committed: Batch?
 
-    /// The proposal whose content is here and was not refused.
-    var usable: PrePrepare? {
-        switch proposal {
-        case .accepted(let prePrepare), .followed(let prePrepare): prePrepare
-        case .none, .checking, .parked, .chosen: nil
-        }
-    }
-
     /// The accepted proposal.
     var accepted: PrePrepare? {
         if case .accepted(let prePrepare) = proposal { return prePrepare }
@@ -67,6 +59,12 @@ struct Slot: Sendable {
     func body(_ digest: Digest) -> Batch? {
         if digest == .zero { return .null }
         if let committed, committed.digest == digest { return committed }
+        switch proposal {
+        case .checking(let prePrepare), .parked(let prePrepare), .accepted(let prePrepare), .followed(let prePrepare):
+            if prePrepare.batch.digest == digest { return prePrepare.batch }
+        case .none, .chosen:
+            break
+        }
         return bodies.first { $0.digest == digest }
     }
 
@@ -78,7 +76,7 @@ struct Slot: Sendable {
         } else {
             prePreparedClaims.append(claim)
         }
-        if body(batch.digest) == nil { bodies.append(batch) }
+        if !bodies.contains(where: { $0.digest == batch.digest }) { bodies.append(batch) }
     }
 
     /// Forgets what belongs to a view, keeps what outlives it.

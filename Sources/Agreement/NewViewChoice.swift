@@ -6,7 +6,7 @@ import Messages
 struct NewViewChoice: Hashable, Sendable {
     /// The highest stable checkpoint among the members.
     let start: SequenceNumber
-    /// The batches of the numbers after ``start``, without gaps; ``Digest/zero`` is the null batch.
+    /// The batches of the numbers after ``start``, without gaps; `Digest.zero` is the null batch.
     let chosen: [Digest]
 
     /// Decides.

@@ -59,35 +59,52 @@ extension Replica {
         stallNanoseconds = configuration.limits.stallNanoseconds
     }
 
-    /// Starts the stall timer when there is work that does not move yet.
+    /// Starts the stall timer: a short one when there is work that does not move yet, otherwise a long one, for what was lost unnoticed.
     mutating func watchForStall(_ now: ClockReading) {
         if !isActive, viewChangeResend == nil {
             viewChangeResend = now.monotonic.advanced(byNanoseconds: viewChangeResendNanoseconds)
         }
-        guard stallDeadline == nil, isMissingSomething else { return }
-        stallDeadline = now.monotonic.advanced(byNanoseconds: stallNanoseconds)
+        let isMissing = isMissingSomething
+        guard stallDeadline == nil || (isMissing && isIdle) else { return }
+        isIdle = !isMissing
+        let wait = isIdle ? configuration.limits.longestStallNanoseconds : stallNanoseconds
+        stallDeadline = now.monotonic.advanced(byNanoseconds: wait)
     }
 
     /// Others are ahead, a number that somebody named is not executed, a checkpoint that was taken is not stable, or a state is fetched.
     private var isMissingSomething: Bool {
         let interval = UInt64(configuration.limits.checkpointInterval)
         let lastCheckpoint = executed.rawValue - executed.rawValue % interval
-        return isBehind || highestNamed > executed
+        return isBehind || highestNamed > executed || highestCertified > executed
             || lastCheckpoint > log.low.rawValue || stateTarget != nil
+    }
+
+    /// Asks for the content of batches that NEW-VIEW chose, or that committed without it: the primary need not have sent it.
+    private func fetchBodies(into effects: inout [Effect]) {
+        for sequence in log.sequences {
+            var missing: Digest?
+            if case .chosen(let digest) = log[sequence].proposal {
+                missing = digest
+            } else if log[sequence].committed == nil, sequence > executed {
+                missing = log[sequence].commits.digest(with: configuration.size.quorum)
+            }
+            guard let missing, log[sequence].body(missing) == nil else { continue }
+            effects.append(.send(.fetch(Fetch(.batch(sequence, missing))), to: .others, after: .start))
+        }
     }
 
     /// Nothing moved for a while: ask everybody for what was missed, and say again what others may have missed.
     mutating func onStall(now: ClockReading, into effects: inout [Effect]) {
-        guard isMissingSomething else { return }
+        guard isMissingSomething else {
+            // What was lost last shows in nothing that came later: only asking finds it.
+            return effects.append(.send(.catchUp(catchUp), to: .others, after: logPosition))
+        }
         effects.append(.note(.stalled(executed.next)))
         // Peers that have forgotten what is missing here have said which checkpoint is stable instead.
         if let stable = checkpoints.highestSigned, stable.sequence > executed { adopt(stable, into: &effects) }
         effects.append(.send(.catchUp(catchUp), to: .others, after: logPosition))
         sayAgain(after: executed, to: .others, into: &effects)
-        for sequence in log.sequences {
-            guard case .chosen(let digest) = log[sequence].proposal else { continue }
-            effects.append(.send(.fetch(Fetch(.batch(sequence, digest))), to: .others, after: .start))
-        }
+        fetchBodies(into: &effects)
         let doubled = stallNanoseconds.multipliedReportingOverflow(by: 2)
         stallNanoseconds = min(
             doubled.overflow ? .max : doubled.partialValue,

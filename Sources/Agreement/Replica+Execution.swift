@@ -9,6 +9,7 @@ extension Replica {
         let sequence = executed.next
         guard executing == nil, log.contains(sequence), let batch = log[sequence].committed else { return }
         executing = sequence
+        executingPosition = log[sequence].preparedPosition
         agreedTime = max(agreedTime, batch.time)
         var effective: [Request] = []
         effective.reserveCapacity(batch.requests.count)
@@ -24,6 +25,8 @@ extension Replica {
     /// - Parameters:
     ///   - sequence: The batch, as the effect named it.
     ///   - results: For each request of the effect, in its order, one result for each operation.
+    ///   - now: The shell's clocks.
+    ///   - effects: What is to be done is appended here.
     public mutating func executed(
         _ sequence: SequenceNumber,
         results: [[[UInt8]]],
@@ -51,7 +54,7 @@ extension Replica {
         records.append(SystemRecord(key: ClientTable.agreedTimeKey, value: Self.encoded(agreedTime)))
         effects.append(.record(records))
         if !replies.isEmpty {
-            effects.append(.reply(replies, after: log[sequence].preparedPosition))
+            effects.append(.reply(replies, after: executingPosition))
         }
         effects.append(.note(.executed(sequence, requests: replies.count, operations: operations)))
         executing = nil
@@ -74,7 +77,8 @@ extension Replica {
             return Reply.Payload(session: session, number: number, outcome: .sessionOpened, results: [])
         }
         let bytes = results.reduce(64) { $0 + 4 + $1.count }
-        if bytes > MessageLimits.replyPayloadBytes || results.contains(where: { $0.count > MessageLimits.resultBytes }) {
+        if bytes > MessageLimits.replyPayloadBytes || results.contains(where: { $0.count > MessageLimits.resultBytes })
+        {
             return Reply.Payload(session: session, number: number, outcome: .resultsTooLarge, results: [])
         }
         return Reply.Payload(session: session, number: number, outcome: .executed, results: results)
@@ -139,6 +143,8 @@ extension Replica {
             // their state.
             effects.append(.note(.diverged(sequence)))
         case .ahead(let stable):
+            // Within the marks this replica may still come so far itself; if it does not, the stall timer adopts it.
+            highestCertified = max(highestCertified, sequence)
             if sequence > log.high { adopt(stable, into: &effects) }
         case .stable(let stable):
             advanceLog(stable, into: &effects)
@@ -170,6 +176,8 @@ extension Replica {
     /// - Parameters:
     ///   - sequence: The checkpoint, as the effect named it.
     ///   - records: The engine's entries of that state.
+    ///   - now: The shell's clocks.
+    ///   - effects: What is to be done is appended here.
     public mutating func stateInstalled(
         _ sequence: SequenceNumber,
         records: [SystemRecord],

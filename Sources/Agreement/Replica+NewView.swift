@@ -41,10 +41,16 @@ extension Replica {
         let claim = newView.claim
         let primary = claim.view.primary(in: configuration.size)
         let pending = pendingNewViews[primary.index]?.newView.view
-        guard claim.view > view || (claim.view == view && !isActive), pending.map({ claim.view > $0 }) ?? true,
+        guard isNews(claim.view), pending.map({ claim.view > $0 }) ?? true,
             primary != configuration.replica, hasProperMembers(claim)
         else { return drop(.uselessViewChange, into: &effects) }
         effects.append(.checkNewView(newView, from: peer))
+    }
+
+    /// Whether the beginning of a view is of use: to enter it, or, for a replica that has left it before it began, to follow what the
+    /// others execute in it.
+    private func isNews(_ other: View) -> Bool {
+        other > view || (!isActive && other > logView)
     }
 
     private func hasProperMembers(_ claim: NewView) -> Bool {
@@ -62,7 +68,7 @@ extension Replica {
         into effects: inout [Effect]
     ) {
         let value = newView.value
-        guard value.view > view || (value.view == view && !isActive) else { return }
+        guard isNews(value.view) else { return }
         var pending = PendingNewView(
             newView: value,
             members: Array(repeating: nil, count: value.members.count),
@@ -88,7 +94,7 @@ extension Replica {
     }
 
     mutating func askForMissingViewChanges(into effects: inout [Effect]) {
-        for pending in pendingNewViews.compactMap({ $0 }) where pending.newView.view >= view {
+        for pending in pendingNewViews.compactMap({ $0 }) where isNews(pending.newView.view) {
             for (member, held) in zip(pending.newView.members, pending.members) where held == nil {
                 let fetch = Fetch(.viewChange(pending.newView.view, member.replica, member.digest))
                 effects.append(.send(.fetch(fetch), to: .replica(pending.source), after: .start))
@@ -99,7 +105,7 @@ extension Replica {
     /// Whether a NEW-VIEW names this very VIEW-CHANGE and waits for it.
     func isAwaited(_ claim: ViewChange) -> Bool {
         guard let pending = pendingNewViews[claim.view.primary(in: configuration.size).index],
-            pending.newView.view == claim.view, pending.newView.view >= view
+            pending.newView.view == claim.view, isNews(claim.view)
         else { return false }
         return zip(pending.newView.members, pending.members).contains { member, held in
             held == nil && member.replica == claim.replica && member.digest == claim.digest
@@ -126,7 +132,7 @@ extension Replica {
         let newView = complete.newView
         let primary = newView.view.primary(in: configuration.size)
         pendingNewViews[primary.index] = nil
-        guard newView.view > view || (newView.view == view && !isActive) else { return }
+        guard isNews(newView.view) else { return }
         let choice = NewViewChoice.decide(
             complete.members,
             size: configuration.size,
@@ -134,9 +140,35 @@ extension Replica {
         )
         guard choice == NewViewChoice(start: newView.start, chosen: newView.chosen) else {
             accuse(primary, of: .wrongNewView, into: &effects)
+            guard newView.view >= view else { return }
             return leaveView(for: View(newView.view.rawValue + 1), now: now, into: &effects)
         }
-        enter(complete, now: now, into: &effects)
+        if newView.view < view {
+            follow(complete, now: now, into: &effects)
+        } else {
+            enter(complete, now: now, into: &effects)
+        }
+    }
+
+    /// Follows a view that this replica had left before it began: no vote, but what commits in it is executed. Nothing is recorded, since
+    /// nothing is said; after a restart the others say it again.
+    private mutating func follow(_ complete: InstalledNewView, now: ClockReading, into effects: inout [Effect]) {
+        adoptStart(of: complete, into: &effects)
+        logView = complete.newView.view
+        log.enterView()
+        var sequence = complete.newView.start
+        for digest in complete.newView.chosen {
+            sequence = sequence.next
+            guard log.contains(sequence) else { continue }
+            highestNamed = max(highestNamed, sequence)
+            if let body = log[sequence].body(digest) {
+                fill(PrePrepare(view: logView, sequence: sequence, batch: body), into: &effects)
+            } else {
+                log[sequence].proposal = .chosen(digest)
+            }
+        }
+        replayEarly(now: now, into: &effects)
+        executeNext(into: &effects)
     }
 
     /// Enters a view whose NEW-VIEW was checked, or made here.
@@ -204,6 +236,7 @@ extension Replica {
             }
         }
         nextSequence = max(sequence.next, log.low.next)
+        highestProposed = sequence
         return known
     }
 
@@ -227,7 +260,8 @@ extension Replica {
             return
         case .viewChange(let view, let replica, let digest):
             let held = (installed?.members ?? []) + viewChanges.compactMap { $0 }
-            guard let found = held.first(where: { $0.view == view && $0.replica == replica && $0.digest == digest }) else {
+            guard let found = held.first(where: { $0.view == view && $0.replica == replica && $0.digest == digest })
+            else {
                 break
             }
             effects.append(.send(.viewChange(Unverified(found)), to: .replica(peer), after: logPosition))
@@ -237,15 +271,28 @@ extension Replica {
     }
 
     mutating func onBatch(_ body: BatchBody, now: ClockReading, into effects: inout [Effect]) {
-        guard log.contains(body.sequence), case .chosen(let digest) = log[body.sequence].proposal,
-            digest == body.batch.digest
-        else { return drop(.uselessFetch, into: &effects) }
-        fill(PrePrepare(view: logView, sequence: body.sequence, batch: body.batch), into: &effects)
+        let digest = body.batch.digest
+        guard log.contains(body.sequence) else { return drop(.uselessFetch, into: &effects) }
+        if case .chosen(digest) = log[body.sequence].proposal {
+            fill(PrePrepare(view: logView, sequence: body.sequence, batch: body.batch), into: &effects)
+        } else if log[body.sequence].commits.digest(with: configuration.size.quorum) == digest,
+            log[body.sequence].body(digest) == nil
+        {
+            log[body.sequence].bodies.append(body.batch)
+            commitIfPossible(body.sequence, into: &effects)
+        } else {
+            drop(.uselessFetch, into: &effects)
+        }
     }
 
-    /// A peer is in an earlier view, or has left for this one and not heard of its beginning: it gets the NEW-VIEW.
-    mutating func help(_ peer: ReplicaID, whichIsIn other: View, isActive otherIsActive: Bool, into effects: inout [Effect]) {
-        guard isActive, let installed, other < view || (other == view && !otherIsActive) else { return }
+    /// A peer is in an earlier view, or has left its last one and may not have heard of the beginning of this: it gets the NEW-VIEW.
+    mutating func help(
+        _ peer: ReplicaID,
+        whichIsIn other: View,
+        isActive otherIsActive: Bool,
+        into effects: inout [Effect]
+    ) {
+        guard isActive, let installed, other < view || !otherIsActive else { return }
         effects.append(.send(.newView(Unverified(installed.newView)), to: .replica(peer), after: logPosition))
     }
 }

@@ -32,9 +32,11 @@ extension Replica {
             return advance(sequence, into: &effects)
         }
         let claims = log[sequence].prePreparedClaims
-        guard claims.count < configuration.limits.digestsPerNumber || claims.contains(where: { $0.digest == digest }) else {
+        guard claims.count < configuration.limits.digestsPerNumber || claims.contains(where: { $0.digest == digest })
+        else {
             return drop(.tooManyDigests, into: &effects)
         }
+        highestProposed = max(highestProposed, sequence)
         log[sequence].proposal = .checking(prePrepare)
         let unchecked = prePrepare.batch.requests.filter { !clients.wasChecked($0) }.map(Unverified.init)
         if unchecked.isEmpty {
@@ -81,6 +83,8 @@ extension Replica {
     /// - Parameters:
     ///   - place: The batch, as the effect named it.
     ///   - valid: Whether the signature (or this replica's MAC entry) of every request is right.
+    ///   - now: The shell's clocks.
+    ///   - effects: What is to be done is appended here.
     public mutating func batchChecked(
         _ place: BatchPlace,
         valid: Bool,
@@ -178,25 +182,36 @@ extension Replica {
     }
 
     /// Takes a slot as far as its votes allow: prepared with the PRE-PREPARE and 2f matching PREPAREs of different backups, committed
-    /// when prepared and with 2f + 1 matching COMMITs.
+    /// with 2f + 1 matching COMMITs.
     mutating func advance(_ sequence: SequenceNumber, into effects: inout [Effect]) {
-        guard let prePrepare = log[sequence].usable else { return }
-        let digest = prePrepare.batch.digest
-        if isActive, !log[sequence].isPrepared {
-            guard log[sequence].prepares.votes(for: digest).count >= configuration.size.quorum - 1 else { return }
-            log[sequence].isPrepared = true
-            log[sequence].preparedClaim = BatchClaim(sequence, digest, view)
-            highestPrepared = max(highestPrepared, sequence)
-            let position = persist(.prepared(view, sequence, digest), into: &effects)
-            log[sequence].preparedPosition = position
-            log[sequence].commits.add(digest, from: configuration.replica)
-            let vote = Vote(.commit, view: view, sequence: sequence, digest: digest)
-            effects.append(.send(.vote(vote), to: .others, after: position))
+        if isActive, !log[sequence].isPrepared, let prePrepare = log[sequence].accepted {
+            let digest = prePrepare.batch.digest
+            if log[sequence].prepares.votes(for: digest).count >= configuration.size.quorum - 1 {
+                prepared(sequence, digest, into: &effects)
+            }
         }
-        // A replica that has left the view has prepared nothing since, but 2f + 1 COMMITs hold f + 1 correct replicas that have.
-        if log[sequence].committed == nil, log[sequence].commits.votes(for: digest).count >= configuration.size.quorum {
-            log[sequence].committed = prePrepare.batch
-            executeNext(into: &effects)
-        }
+        commitIfPossible(sequence, into: &effects)
+    }
+
+    private mutating func prepared(_ sequence: SequenceNumber, _ digest: Digest, into effects: inout [Effect]) {
+        log[sequence].isPrepared = true
+        log[sequence].preparedClaim = BatchClaim(sequence, digest, view)
+        highestPrepared = max(highestPrepared, sequence)
+        let position = persist(.prepared(view, sequence, digest), into: &effects)
+        log[sequence].preparedPosition = position
+        log[sequence].commits.add(digest, from: configuration.replica)
+        let vote = Vote(.commit, view: view, sequence: sequence, digest: digest)
+        effects.append(.send(.vote(vote), to: .others, after: position))
+    }
+
+    /// 2f + 1 COMMITs hold f + 1 correct replicas that have prepared the batch, so it is committed whatever this replica has seen of it
+    /// (it may have left the view, or been left out by the primary); all it needs is the content, which the digest vouches for.
+    mutating func commitIfPossible(_ sequence: SequenceNumber, into effects: inout [Effect]) {
+        guard log[sequence].committed == nil,
+            let digest = log[sequence].commits.digest(with: configuration.size.quorum),
+            let batch = log[sequence].body(digest)
+        else { return }
+        log[sequence].committed = batch
+        executeNext(into: &effects)
     }
 }

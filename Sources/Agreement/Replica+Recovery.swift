@@ -78,6 +78,7 @@ extension Replica {
                 log[sequence].commits.add(claim.digest, from: configuration.replica)
             }
             nextSequence = max(nextSequence, sequence.next)
+            highestNamed = max(highestNamed, sequence)
         }
         restoreChosen()
     }

@@ -15,7 +15,11 @@ extension Replica {
         admit(request, from: .forwarded(by: peer), into: &effects)
     }
 
-    private mutating func admit(_ request: Unverified<Request>, from source: RequestSource, into effects: inout [Effect]) {
+    private mutating func admit(
+        _ request: Unverified<Request>,
+        from source: RequestSource,
+        into effects: inout [Effect]
+    ) {
         guard hasRightScheme(request.claim) else { return drop(.wrongScheme, into: &effects) }
         switch clients.admission(of: request.claim, in: logView) {
         case .check:
@@ -46,6 +50,8 @@ extension Replica {
     /// - Parameters:
     ///   - request: The request, or nil when its authentication is wrong.
     ///   - source: Where it came from, as the effect said.
+    ///   - now: The shell's clocks.
+    ///   - effects: What is to be done is appended here.
     public mutating func requestChecked(
         _ request: Verified<Request>?,
         from source: RequestSource,

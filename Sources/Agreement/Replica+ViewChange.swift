@@ -13,7 +13,7 @@ extension Replica {
         viewChangeDoublings = min(viewChangeDoublings + 1, 6)
         newViewDeadline = nil
         requestDeadline = nil
-        watchedRequest = nil
+        watched = nil
         effects.append(.note(.leftView(for: next)))
         let claims = log.claims
         let own = ViewChange(
@@ -38,6 +38,8 @@ extension Replica {
         viewChangeResend = nil
         guard !isActive, let own = viewChanges[configuration.replica.index] else { return }
         effects.append(.send(.viewChange(Unverified(own)), to: .others, after: logPosition))
+        // If the others stay in their view, this replica must keep up with what they execute there.
+        effects.append(.send(.catchUp(catchUp), to: .others, after: logPosition))
         askForMissingViewChanges(into: &effects)
         viewChangeResendNanoseconds = min(2 * viewChangeResendNanoseconds, configuration.limits.longestStallNanoseconds)
         viewChangeResend = now.monotonic.advanced(byNanoseconds: viewChangeResendNanoseconds)
@@ -138,16 +140,26 @@ extension Replica {
     /// T, doubled for each view that executed nothing.
     var viewTimeout: UInt64 { configuration.limits.viewChangeNanoseconds << viewChangeDoublings }
 
-    /// Keeps the request timer on the request that has waited longest: it starts again when that one is executed.
+    /// Keeps the request timer on the request that has waited longest, or else on the oldest batch that the primary has proposed and that
+    /// is not executed (it may hold requests that only the primary has shown): it starts again when that one is executed.
     mutating func watchRequests(_ now: ClockReading) {
         guard isActive, !isPrimary else {
-            watchedRequest = nil
+            watched = nil
             requestDeadline = nil
             return
         }
-        let longest = clients.longestWaiting()
-        guard longest != watchedRequest else { return }
-        watchedRequest = longest
-        requestDeadline = longest.map { _ in now.monotonic.advanced(byNanoseconds: viewTimeout) }
+        var next = clients.longestWaiting().map(Watch.request)
+        if next == nil, highestProposed > executed, stateTarget == nil { next = .batch(executed.next) }
+        guard next != watched else { return }
+        watched = next
+        requestDeadline = next.map { _ in now.monotonic.advanced(byNanoseconds: viewTimeout) }
     }
+}
+
+/// What the request timer of a backup watches.
+enum Watch: Hashable, Sendable {
+    /// A request that waits to be executed.
+    case request(WatchedRequest)
+    /// The batch that is to be executed next, while that one or a later one is proposed.
+    case batch(SequenceNumber)
 }

@@ -26,6 +26,7 @@ public struct Replica: ~Copyable {
     /// The batch that the shell executes now.
     var executing: SequenceNumber?
     var executingBatch: [Request] = []
+    var executingPosition = LogPosition.start
 
     /// The agreed time of the last executed batch.
     var agreedTime = Timestamp.zero
@@ -49,9 +50,11 @@ public struct Replica: ~Copyable {
     /// When this replica's VIEW-CHANGE is sent again.
     var viewChangeResend: Instant?
     var viewChangeResendNanoseconds: UInt64
-    /// The request that the request timer watches, and when it is overdue.
-    var watchedRequest: WatchedRequest?
+    /// What the request timer watches, and when it is overdue.
+    var watched: Watch?
     var requestDeadline: Instant?
+    /// The highest number for which the primary of this view has proposed a batch here.
+    var highestProposed = SequenceNumber.zero
 
     /// The highest number that ever prepared here, in any view: what reads wait for.
     var highestPrepared = SequenceNumber.zero
@@ -71,8 +74,12 @@ public struct Replica: ~Copyable {
     /// When peers are asked for what was missed, unless something moves before; nil while nothing is owed.
     var stallDeadline: Instant?
     var stallNanoseconds: UInt64
+    /// Whether ``stallDeadline`` is the long one, of a replica that knows of nothing missing.
+    var isIdle = false
     /// The highest number between the water marks that a PRE-PREPARE or a vote named: work is owed up to it.
     var highestNamed = SequenceNumber.zero
+    /// The highest number that a quorum has signed as a checkpoint, as far as this replica has seen.
+    var highestCertified = SequenceNumber.zero
     /// A message beyond what can be used here arrived: the others are ahead.
     var isBehind = false
     /// Until when a peer's next CATCH-UP is ignored, by replica.

@@ -62,6 +62,14 @@ struct VoteTally: Sendable {
         return true
     }
 
+    /// The digest that has so many votes, more than half of all; nil when there is none.
+    func digest(with count: Int) -> Digest? {
+        for set in sets where set.votes.count >= count {
+            return set.digest
+        }
+        return nil
+    }
+
     /// The replicas that voted for a digest.
     func votes(for digest: Digest) -> VoteSet {
         for set in sets where set.digest == digest {

@@ -5,7 +5,7 @@ import Invariants
 public struct BatchClaim: Hashable, Sendable {
     /// The place in the order.
     public let sequence: SequenceNumber
-    /// The batch's digest; ``Digest/zero`` for the null batch.
+    /// The batch's digest; `Digest.zero` for the null batch.
     public let digest: Digest
     /// The highest view in which it was prepared (P) or pre-prepared (Q) there.
     public let view: View
@@ -186,7 +186,7 @@ public struct NewView: Hashable, Sendable {
     public let members: [Member]
     /// The highest stable checkpoint in S: the batches chosen follow it.
     public let start: SequenceNumber
-    /// The batches of the numbers after ``start``, without gaps; ``Digest/zero`` for the null batch.
+    /// The batches of the numbers after ``start``, without gaps; `Digest.zero` for the null batch.
     public let chosen: [Digest]
     /// The new primary's signature.
     public let signature: Signature
@@ -234,7 +234,8 @@ public struct NewView: Hashable, Sendable {
         try reader.finish()
     }
 
-    private static func body(_ view: View, _ members: [Member], _ start: SequenceNumber, _ chosen: [Digest]) -> [UInt8] {
+    private static func body(_ view: View, _ members: [Member], _ start: SequenceNumber, _ chosen: [Digest]) -> [UInt8]
+    {
         var bytes: [UInt8] = [type]
         bytes.append(littleEndian: view.rawValue)
         bytes.append(UInt8(members.count))

@@ -46,7 +46,9 @@ public struct ServiceState: ~Copyable {
 
     /// The first entries of a range, in the order of their keys.
     ///
-    /// - Parameter limit: The most entries to return; none when it is 0 or less.
+    /// - Parameters:
+    ///   - range: The keys.
+    ///   - limit: The most entries to return; none when it is 0 or less.
     public func entries(_ range: KeyRange, limit: Int) -> [StateEntry] {
         view.entries(range, limit: limit)
     }
@@ -78,7 +80,9 @@ public struct StateView: ~Copyable {
 
     /// The first entries of a range, in the order of their keys.
     ///
-    /// - Parameter limit: The most entries to return; none when it is 0 or less.
+    /// - Parameters:
+    ///   - range: The keys.
+    ///   - limit: The most entries to return; none when it is 0 or less.
     public func entries(_ range: KeyRange, limit: Int) -> [StateEntry] {
         var entries: [StateEntry] = []
         guard limit > 0 else { return entries }

@@ -41,7 +41,8 @@ extension Client {
         } catch {
             throw OperatorError(.malformedData, "\(error)")
         }
-        guard let result = KeyValueResult(encoded: try await invoke(operation.encoded, isReadOnly: operation.isReadOnly))
+        guard
+            let result = KeyValueResult(encoded: try await invoke(operation.encoded, isReadOnly: operation.isReadOnly))
         else {
             throw OperatorError(.unavailable, "the replicas run another service: their answer is none of this one's")
         }

@@ -4,8 +4,9 @@ import Messages
 import Synchronization
 import Testing
 
+// One after the other: each test has a cluster of its own, with dozens of sockets.
 /// What a client sends, and which answers it believes: against replicas that say what the test wants.
-@Suite(.timeLimit(.minutes(1)))
+@Suite(.serialized, .timeLimit(.minutes(1)))
 struct ClientConversationTests {
     private static let (first, second, third) = (ReplicaID(0), ReplicaID(1), ReplicaID(3))
 
@@ -32,14 +33,21 @@ struct ClientConversationTests {
             }
             return openings + (new.isEmpty ? [] : script(new))
         }
-        var configuration = Client.Configuration()
+        var configuration = Self.patient
         configuration.window = window
         configuration.bundle = bundle
         configuration.timeout = timeout
-        configuration.connectTimeout = .seconds(50)
         try await StandInReplicas.with(created, answer) {
             try await Self.withClient(of: created, configuration, body)
         }
+    }
+
+    /// A client that waits long on a slow machine.
+    private static var patient: Client.Configuration {
+        var configuration = Client.Configuration()
+        configuration.timeout = .seconds(50)
+        configuration.connectTimeout = .seconds(50)
+        return configuration
     }
 
     /// A cluster whose clients send nothing again because time has passed.
@@ -51,7 +59,7 @@ struct ClientConversationTests {
 
     private static func withClient(
         of created: ClusterFile.Created,
-        _ configuration: Client.Configuration = .init(),
+        _ configuration: Client.Configuration = patient,
         _ body: (Client) async throws -> Void
     ) async throws {
         let client = try Client(
@@ -196,8 +204,8 @@ struct ClientConversationTests {
     @Test func `Replicas that are connected but open no session are not called unreachable`() async throws {
         let created = try await TestPorts.cluster()
         let silence: StandInReplicas.Script = { _, _ in [] }
-        var configuration = Client.Configuration()
-        configuration.connectTimeout = .seconds(2)
+        var configuration = Self.patient
+        configuration.connectTimeout = .seconds(4)
         try await StandInReplicas.with(created, silence) {
             await #expect(throws: ClientError.timedOut) {
                 try await Self.withClient(of: created, configuration) { _ in }

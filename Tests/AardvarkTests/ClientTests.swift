@@ -5,8 +5,9 @@ import Messages
 import Synchronization
 import Testing
 
+// One after the other: each test has a cluster of its own, with dozens of sockets.
 /// Clients against a cluster that runs.
-@Suite(.timeLimit(.minutes(2)))
+@Suite(.serialized, .timeLimit(.minutes(2)))
 struct ClientTests {
     @Test(arguments: ClusterFile.ProtocolName.allCases)
     func `An operation is executed and its result comes back`(protocolName: ClusterFile.ProtocolName) async throws {

@@ -52,7 +52,9 @@ struct NewViewChoiceTests {
             let expected = reference.choice(chosen.map(\.word))
             let answer = try decide(chosen.map(\.viewChange), reference)
             if answer != expected {
-                Issue.record("\(String(describing: answer)) for \(chosen.map(\.word)), not \(String(describing: expected))")
+                Issue.record(
+                    "\(String(describing: answer)) for \(chosen.map(\.word)), not \(String(describing: expected))"
+                )
                 return answers
             }
             answers[answer, default: 0] += 1
@@ -77,7 +79,8 @@ struct NewViewChoiceTests {
         let words = claims(1, views: 3).filter { claims in
             claims.prepared.allSatisfy { prepared in claims.prePrepared.contains { $0.batch == prepared.batch } }
         }
-        let members = words.map { Member(Word(prepared: $0.prepared, prePrepared: $0.prePrepared)) } + [Member(Word(stable: 1))]
+        let members =
+            words.map { Member(Word(prepared: $0.prepared, prePrepared: $0.prePrepared)) } + [Member(Word(stable: 1))]
         let answers = try compareAll(members, count: 3, ReferenceChoice(batchesPerNumber: batchesPerNumber))
         let seen = Set(answers.keys)
         #expect(seen.isSuperset(of: [nil, Choice(start: 0, batches: [1]), Choice(start: 0, batches: [2])]))
@@ -87,7 +90,8 @@ struct NewViewChoiceTests {
 
     @Test func `Four members, one number, two views: all sets`() throws {
         let words = claims(1, views: 2).filter { $0.prePrepared.count < 2 || !$0.prepared.isEmpty }
-        let members = words.map { Member(Word(prepared: $0.prepared, prePrepared: $0.prePrepared)) } + [Member(Word(stable: 1))]
+        let members =
+            words.map { Member(Word(prepared: $0.prepared, prePrepared: $0.prePrepared)) } + [Member(Word(stable: 1))]
         let answers = try compareAll(members, count: 4, ReferenceChoice())
         #expect(answers.count >= 5)
     }

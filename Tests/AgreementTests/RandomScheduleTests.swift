@@ -179,7 +179,11 @@ private struct RandomRun {
         case 2:
             let checkpoint = cluster.keys.checkpoint(sequence, root: digest, by: ReplicaID(victim))
             target.receive(.checkpoint(Unverified(checkpoint)), from: victim)
-        case 3: target.receive(.catchUp(CatchUp(view: View(0), isActive: true, executed: SequenceNumber(random.next()))), from: victim)
+        case 3:
+            target.receive(
+                .catchUp(CatchUp(view: View(0), isActive: true, executed: SequenceNumber(random.next()))),
+                from: victim
+            )
         case 4:
             let number = UInt64(random.below(9)) + 1
             let forged = cluster.keys.request(1, number: number, spoiledFor: [target.id])

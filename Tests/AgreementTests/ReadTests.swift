@@ -82,7 +82,9 @@ struct ReadTests {
     private static let new = Array("new".utf8)
 
     private static func whole(_ result: [UInt8]) -> ReadReply { ReadReply(tag: 1, outcome: .result(result)) }
-    private static func digest(_ result: [UInt8]) -> ReadReply { ReadReply(tag: 1, outcome: .digest(Digest.of(result))) }
+    private static func digest(_ result: [UInt8]) -> ReadReply {
+        ReadReply(tag: 1, outcome: .digest(Digest.of(result)))
+    }
 
     @Test func `2f + 1 equal answers make a result, 2f do not`() {
         let client = Self.client()

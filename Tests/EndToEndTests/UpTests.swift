@@ -11,7 +11,7 @@ struct UpTests {
             let option = ["--cluster", "\(directory)/cluster.yaml"]
             let basePort = Workspace.basePort()
 
-            let first = try workspace.start(
+            let first = try workspace.startWatched(
                 "up",
                 "--directory",
                 directory,
@@ -31,7 +31,7 @@ struct UpTests {
             #expect(try await first.ending() == .exit(0), "\(first.errors)")
             #expect(try LocalCluster.replicaProcesses(clusterPath: directory) == [])
 
-            let second = try workspace.start("up", "--directory", directory)
+            let second = try workspace.startWatched("up", "--directory", directory)
             try await waitUntilServing(second)
             #expect(second.output.hasPrefix("taking up the cluster in \(directory)\n"))
             // It is the same cluster, but one that keeps its state in memory only.

@@ -233,7 +233,9 @@ struct ViewChangeVerificationTests {
         ] {
             #expect(!accepts(fixtures.viewChange(certificate: bad)))
         }
-        let another = [fixtures.checkpoint(384, by: 0), fixtures.checkpoint(384, by: 1), fixtures.checkpoint(384, by: 2)]
+        let another = [
+            fixtures.checkpoint(384, by: 0), fixtures.checkpoint(384, by: 1), fixtures.checkpoint(384, by: 2),
+        ]
         #expect(!accepts(fixtures.viewChange(certificate: another)))
     }
 

@@ -29,6 +29,31 @@ extension Logger {
     static var silent: Logger { Logger(label: "test") { _ in SwiftLogNoOpLogHandler() } }
 }
 
+/// How often to try to listen on a port that was free just now.
+///
+/// A process that another test starts at this moment holds copies of this process's sockets until it becomes another
+/// program.
+enum Patience {
+    static let attempts = 50
+    static let pause = Duration.milliseconds(50)
+}
+
+/// A replica that tries again when a port is taken for a moment.
+private struct PersistentReplica: Service {
+    let server: ReplicaServer
+
+    func run() async throws {
+        for _ in 1..<Patience.attempts {
+            do {
+                return try await server.run()
+            } catch let error as OperatorError where error.kind == .unavailable {
+                try await Task.sleep(for: Patience.pause)
+            }
+        }
+        try await server.run()
+    }
+}
+
 /// Four replicas in this process, each on a thread of its own, and the clients that tests make of them.
 final class RunningCluster: Sendable {
     private struct Running: Sendable {
@@ -86,7 +111,7 @@ final class RunningCluster: Sendable {
             service: service,
             logger: .silent
         )
-        let group = ServiceGroup(services: [server], logger: .silent)
+        let group = ServiceGroup(services: [PersistentReplica(server: server)], logger: .silent)
         running.withLock { $0[number] = Running(group: group, task: Task { try await group.run() }) }
     }
 

@@ -6,20 +6,12 @@ import NIOPosix
 import Transport
 
 /// Stands in for all replicas of a cluster: takes what a client sends, and answers as a test says.
-final class StandInReplicas: Sendable {
+enum StandInReplicas {
     /// An answer, and whose word it is; without an answer, that replica closes its connection.
     typealias Answer = (from: ReplicaID, payload: Reply.Payload?)
 
     /// What one read of a replica's socket brought, and the answers to it. Called on one event loop.
     typealias Script = @Sendable (ReplicaID, [Request]) -> [Answer]
-
-    private let eventLoop: any EventLoop
-    private let node: NIOLoopBoundBox<Node>
-
-    private init(eventLoop: any EventLoop, node: NIOLoopBoundBox<Node>) {
-        self.eventLoop = eventLoop
-        self.node = node
-    }
 
     /// Listens in the place of all replicas, calls `body`, and stops.
     static func with(
@@ -28,10 +20,7 @@ final class StandInReplicas: Sendable {
         _ body: () async throws -> Void
     ) async throws {
         let eventLoop = MultiThreadedEventLoopGroup.singleton.next()
-        let node = try await eventLoop.submit {
-            NIOLoopBoundBox(Node(created, script, eventLoop: eventLoop), eventLoop: eventLoop)
-        }.get()
-        try await eventLoop.flatSubmit { node.value.start() }.get()
+        let node = try await start(created, script, on: eventLoop)
         do {
             try await body()
         } catch {
@@ -39,6 +28,28 @@ final class StandInReplicas: Sendable {
             throw error
         }
         try await eventLoop.flatSubmit { node.value.stop() }.get()
+    }
+
+    private static func start(
+        _ created: ClusterFile.Created,
+        _ script: @escaping Script,
+        on eventLoop: any EventLoop
+    ) async throws -> NIOLoopBoundBox<Node> {
+        var attempts = 0
+        while true {
+            let node = try await eventLoop.submit {
+                NIOLoopBoundBox(Node(created, script, eventLoop: eventLoop), eventLoop: eventLoop)
+            }.get()
+            do {
+                try await eventLoop.flatSubmit { node.value.start() }.get()
+                return node
+            } catch {
+                try await eventLoop.flatSubmit { node.value.stop() }.get()
+                attempts += 1
+                guard attempts < Patience.attempts else { throw error }
+                try await Task.sleep(for: Patience.pause)
+            }
+        }
     }
 
     /// The replicas, on their event loop.

@@ -87,6 +87,16 @@ final class Workspace: Sendable {
         try start(arguments)
     }
 
+    /// Starts the program so that it ends when this process is gone, in whatever way.
+    func startWatched(_ arguments: String...) throws -> ChildProcess {
+        let process = try start(arguments)
+        let script = "read -r line; kill -9 \(process.identifier)"
+        // The standard input of the watchdog closes when this process is gone; in good order it is killed before.
+        let watchdog = try ChildProcess(URL(filePath: "/bin/sh"), ["-c", script], in: directory)
+        processes.withLock { $0.append(watchdog) }
+        return process
+    }
+
     private func start(_ arguments: [String]) throws -> ChildProcess {
         let process = try ChildProcess(program, arguments, in: directory)
         processes.withLock { $0.append(process) }

@@ -1,0 +1,109 @@
+import Messages
+
+/// One thing that goes wrong in a run. Runs are shrunk by taking faults away one by one.
+public enum Fault: Sendable {
+    /// A replica is faulty in this way. Several of one replica compose in their order.
+    case replica(ReplicaID, any ReplicaBehaviour)
+    /// `twin`: a replica runs twice with one key, and its peers are divided between the two copies, otherwise each time.
+    ///
+    /// Both protocols: like any equivocating replica, harmless below f + 1. Source: Bano et al., "Twins: BFT systems made robust",
+    /// OPODIS 2021.
+    case twin(ReplicaID)
+    /// A client is faulty in this way.
+    case client(ClientID, any ClientBehaviour)
+    /// The network misbehaves for a while.
+    case network(NetworkFault)
+    /// A correct replica loses power at a moment, and with it what was not synced, and starts again after some nanoseconds; nil for never.
+    case powerLoss(ReplicaID, at: UInt64, outage: UInt64?)
+    /// `amnesia`: a replica starts again with an empty disk, and takes part as if nothing had been.
+    ///
+    /// Both protocols: it may contradict itself, so it is one of the f faulty ones. Source: this project (a replica that lost its
+    /// store).
+    case amnesia(ReplicaID, at: UInt64, outage: UInt64)
+}
+
+/// A fault with its name for people.
+public struct NamedFault: Sendable {
+    /// For example `r0 equivocate-2-2`.
+    public let name: String
+    /// What goes wrong.
+    public let fault: Fault
+
+    /// Names a fault.
+    public init(_ name: String, _ fault: Fault) {
+        self.name = name
+        self.fault = fault
+    }
+}
+
+/// What the network does wrong, from when until when.
+public struct NetworkFault: Sendable {
+    /// What it does wrong.
+    public enum Kind: Sendable {
+        /// Nothing passes between these replicas and the others.
+        case divide([ReplicaID])
+        /// Nothing passes between the primary and anybody, whoever is primary at the moment.
+        case isolatePrimary
+        /// Nothing passes from one replica to another; the other way is open.
+        case cut(from: ReplicaID, to: ReplicaID)
+        /// Messages among all are lost, doubled and delayed, each in so many of a thousand cases.
+        case lossy(loss: Int, duplication: Int, reordering: Int)
+        /// The connections of these replicas break, and are made again at the end.
+        case disconnect([ReplicaID])
+        /// Each message takes longer by up to so many nanoseconds.
+        case slow(UInt64)
+    }
+
+    /// What it does wrong.
+    public let kind: Kind
+    /// When it starts, in nanoseconds.
+    public let start: UInt64
+    /// When it ends, in nanoseconds.
+    public let end: UInt64
+    /// Whether what meets a closed way is lost (the connection breaks) or waits for the end (the connection stalls).
+    public let isLossy: Bool
+
+    /// Describes a fault.
+    public init(_ kind: Kind, start: UInt64, end: UInt64, isLossy: Bool) {
+        self.kind = kind
+        self.start = start
+        self.end = end
+        self.isLossy = isLossy
+    }
+}
+
+/// What a run that a profile is applied to is like.
+public struct Setting: Sendable {
+    /// The cluster.
+    public let size: ClusterSize
+    /// The clients; a profile makes at most the last third of them faulty, and at least one.
+    public let clients: [ClientID]
+    /// When the first fault may start, in nanoseconds.
+    public let start: UInt64
+    /// When the last fault has to end, in nanoseconds.
+    public let end: UInt64
+    /// Where the profile's choices come from.
+    public var random: RandomStream
+
+    /// Describes a run.
+    public init(size: ClusterSize, clients: [ClientID], start: UInt64, end: UInt64, random: RandomStream) {
+        self.size = size
+        self.clients = clients
+        self.start = start
+        self.end = end
+        self.random = random
+    }
+
+    /// The clients that may be made faulty.
+    public var corruptible: [ClientID] { Array(clients.suffix(max(clients.count / 3, 1))) }
+
+    /// The first clients, which stay correct. With one client alone it is not.
+    public var correctClients: [ClientID] { Array(clients.dropLast(corruptible.count)) }
+
+    /// A span inside the time for faults: at most `longest` nanoseconds.
+    public mutating func span(longest: UInt64) -> (start: UInt64, end: UInt64) {
+        let first = random.within(start...max(start, end - (end - start) / 4))
+        let length = random.within(1...max(min(longest, end - first), 1))
+        return (first, first + length)
+    }
+}

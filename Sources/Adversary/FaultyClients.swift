@@ -1,0 +1,264 @@
+import Agreement
+import Messages
+
+/// `big-mac`: a client whose authenticator is good for the primary and bad for every backup.
+///
+/// PBFT: the primary proposes, no backup can check; throughput falls to nothing unless batches are accepted on f + 1 voices. Aardvark:
+/// requests are signed, and a wrong MAC is only this client's own loss. Source: Aardvark section 3.1 and table 1 ("client with MACs
+/// good for the primary only").
+public struct BigMAC: ClientBehaviour {
+    /// Makes the behaviour.
+    public init() {}
+
+    /// Spoils the proof for the backups.
+    public mutating func send(_ request: Request, to replica: ReplicaID, as faulty: inout FaultyClient) -> Fate<Request>
+    {
+        guard request.scheme == .macVector else { return .pass }
+        return .replace(faulty.reauthenticated(request, spoiledFor: faulty.backups))
+    }
+}
+
+/// `partial-mac`: a client whose authenticator is bad for a random part of the replicas, another one each time.
+///
+/// PBFT: batches with its requests wait until f + 1 voices vouch for them, or for a view change. Aardvark: signatures are good for all
+/// or none. Source: Aardvark section 3.1.
+public struct PartialMAC: ClientBehaviour {
+    /// Makes the behaviour.
+    public init() {}
+
+    /// Spoils the proof for some replicas.
+    public mutating func send(_ request: Request, to replica: ReplicaID, as faulty: inout FaultyClient) -> Fate<Request>
+    {
+        guard request.scheme == .macVector else { return .pass }
+        let count = faulty.random.below(faulty.size.replicas)
+        let spoiled = faulty.random.sample(count, of: faulty.size.members)
+        return .replace(faulty.reauthenticated(request, spoiledFor: spoiled))
+    }
+}
+
+/// `bad-signature`: a client whose channel is good and whose signatures (in PBFT: all MACs of the authenticator) are not.
+///
+/// PBFT: dropped at the primary for the price of a MAC. Aardvark: dropped for the price of one signature check, after which the client
+/// is on the blacklist. Both: no request of it is ever executed. Source: Aardvark section 4.1.
+public struct BadSignature: ClientBehaviour {
+    /// Makes the behaviour.
+    public init() {}
+
+    /// Spoils the proof for everybody.
+    public mutating func send(_ request: Request, to replica: ReplicaID, as faulty: inout FaultyClient) -> Fate<Request>
+    {
+        .replace(faulty.reauthenticated(request, spoiledFor: faulty.size.members))
+    }
+}
+
+/// `replay-old`: a client that sends its own old requests again and again, to every replica.
+///
+/// Both: each is answered from the reply cache or dropped, and none is executed twice. Source: Aardvark section 4.1 (sequence check).
+public struct ReplayOld: ClientBehaviour {
+    private var sent: [Request] = []
+
+    /// Makes the behaviour.
+    public init() {}
+
+    /// Remembers the last requests.
+    public mutating func send(_ request: Request, to replica: ReplicaID, as faulty: inout FaultyClient) -> Fate<Request>
+    {
+        if sent.last?.digest != request.digest { sent.append(request) }
+        if sent.count > 32 { sent.removeFirst() }
+        return .pass
+    }
+
+    /// 5 ms.
+    public var period: UInt64? { 5_000_000 }
+
+    /// Sends one again.
+    public mutating func timePassed(as faulty: inout FaultyClient) {
+        guard let request = faulty.random.pick(sent) else { return }
+        for replica in faulty.size.members { faulty.send(request, to: replica) }
+    }
+}
+
+/// `replay-pending`: a client that sends the request it waits for to every replica all the time.
+///
+/// Both: it is ordered once; the copies are dropped before any cryptography, and a backup forwards it once in a view at the most.
+/// Source: Aardvark section 4.1 (retransmission check).
+public struct ReplayPending: ClientBehaviour {
+    private var last: Request?
+
+    /// Makes the behaviour.
+    public init() {}
+
+    /// Remembers the request.
+    public mutating func send(_ request: Request, to replica: ReplicaID, as faulty: inout FaultyClient) -> Fate<Request>
+    {
+        last = request
+        return .pass
+    }
+
+    /// 2 ms.
+    public var period: UInt64? { 2_000_000 }
+
+    /// Sends it again.
+    public mutating func timePassed(as faulty: inout FaultyClient) {
+        guard let last else { return }
+        for replica in faulty.size.members { faulty.send(last, to: replica) }
+    }
+}
+
+/// `sequence-skip`: a client that sends validly authenticated requests with numbers far ahead, inside and outside its window.
+///
+/// Both: none is executed before its predecessors, memory stays inside the client's window. Source: Aardvark section 4.1.
+public struct SequenceSkip: ClientBehaviour {
+    private var last: Request?
+
+    /// Makes the behaviour.
+    public init() {}
+
+    /// Remembers how far it is.
+    public mutating func send(_ request: Request, to replica: ReplicaID, as faulty: inout FaultyClient) -> Fate<Request>
+    {
+        last = request
+        return .pass
+    }
+
+    /// 5 ms.
+    public var period: UInt64? { 5_000_000 }
+
+    /// Sends a number ahead of it.
+    public mutating func timePassed(as faulty: inout FaultyClient) {
+        guard let last, last.kind == .ordered else { return }
+        let jumps: [UInt64] = [1, 2, 3, 63, 64, 65, 127, 128, 129, 1_000, 1 << 40, .max]
+        let jump = faulty.random.pick(jumps) ?? 1
+        let ahead = Request(
+            client: faulty.client,
+            session: last.session,
+            number: RequestNumber(max(last.number.rawValue &+ jump, 1)),
+            operations: last.operations,
+            authenticator: faulty.authenticator([])
+        )
+        if let replica = faulty.random.pick(faulty.size.members) { faulty.send(ahead, to: replica) }
+    }
+}
+
+/// `two-requests-one-number`: a client that gives one number to two different requests, both well authenticated, and sends one to half
+/// of the replicas and one to the others.
+///
+/// Both: at most one of the two is executed, the same one everywhere. Source: Castro and Liskov, TOCS 2002, section 4.1 (a faulty
+/// client); the rule of exactly once.
+public struct TwoRequestsOneNumber: ClientBehaviour {
+    /// Makes the behaviour.
+    public init() {}
+
+    /// Replaces it for the odd replicas.
+    public mutating func send(_ request: Request, to replica: ReplicaID, as faulty: inout FaultyClient) -> Fate<Request>
+    {
+        let other = request.operations.map { Array($0.reversed()) }
+        guard request.kind == .ordered else { return .pass }
+        let twin = Request(
+            client: faulty.client,
+            session: request.session,
+            number: request.number,
+            operations: other,
+            authenticator: faulty.authenticator([])
+        )
+        // Everybody gets to hear of both in the end, in different orders.
+        let isOdd = replica.index % 2 == 1
+        faulty.send(isOdd ? request : twin, to: faulty.random.pick(faulty.size.members) ?? replica)
+        return isOdd ? .replace(twin) : .pass
+    }
+}
+
+/// `backup-only`: a client that never sends to the primary, only to the backups.
+///
+/// Both: backups forward, at most once in a view, and the request is ordered; nobody blames the primary for it while it orders what is
+/// forwarded. Source: Aardvark section 4.1; SBFT and Prime discuss the same request.
+public struct BackupOnly: ClientBehaviour {
+    /// Makes the behaviour.
+    public init() {}
+
+    /// Sends it elsewhere.
+    public mutating func send(_ request: Request, to replica: ReplicaID, as faulty: inout FaultyClient) -> Fate<Request>
+    {
+        guard replica == faulty.primary else { return .pass }
+        for backup in faulty.backups { faulty.send(request, to: backup) }
+        return .drop
+    }
+}
+
+/// `frame-client`: a client that sends requests in a victim's name, over its own channel, with its own proof.
+///
+/// Both: refused, because the channel is not the victim's; the victim is not blamed and not slowed down. Source: Clement et al., NSDI 2009, section 4.1 (only the owner of a
+/// channel is ever blamed).
+public struct FrameClient: ClientBehaviour {
+    private var number: UInt64 = 0
+
+    /// Makes the behaviour.
+    public init() {}
+
+    /// 5 ms.
+    public var period: UInt64? { 5_000_000 }
+
+    /// Sends a request in the victim's name.
+    public mutating func timePassed(as faulty: inout FaultyClient) {
+        number += 1
+        let forged = Request(
+            client: faulty.victim,
+            session: SessionID(faulty.random.within(1...3)),
+            number: RequestNumber(number),
+            operations: [[0]],
+            authenticator: faulty.authenticator([])
+        )
+        for replica in faulty.size.members { faulty.send(forged, to: replica) }
+    }
+}
+
+/// `many-identities`: a client that uses identities which the cluster does not know, a new one each time.
+///
+/// Both: dropped before any cryptography; no memory is kept for them. Source: this project (client keys are replicated state).
+public struct ManyIdentities: ClientBehaviour {
+    /// Makes the behaviour.
+    public init() {}
+
+    /// 2 ms.
+    public var period: UInt64? { 2_000_000 }
+
+    /// Opens a session under an unknown identity.
+    public mutating func timePassed(as faulty: inout FaultyClient) {
+        let stranger = Request(
+            client: ClientID(1_000_000 + UInt32(truncatingIfNeeded: faulty.random.below(UInt64(1 << 20)))),
+            session: SessionID(1),
+            number: .opening,
+            operations: [],
+            authenticator: faulty.authenticator([])
+        )
+        for replica in faulty.size.members { faulty.send(stranger, to: replica) }
+    }
+}
+
+/// `session-churn`: a client that opens session after session, some of them with numbers from far in the future.
+///
+/// Both: each opening is one ordered request like others; older sessions are void, and memory for the client does not grow. Source:
+/// this project ("a client opens a session by an ordered request").
+public struct SessionChurn: ClientBehaviour {
+    private var session: UInt64 = 1 << 20
+
+    /// Makes the behaviour.
+    public init() {}
+
+    /// 10 ms.
+    public var period: UInt64? { 10_000_000 }
+
+    /// Opens the next session, now and then the last possible one.
+    public mutating func timePassed(as faulty: inout FaultyClient) {
+        session += faulty.random.within(1...3)
+        let number = faulty.random.chance(perMille: 20) ? UInt64.max - faulty.random.below(UInt64(3)) : session
+        let opening = Request(
+            client: faulty.client,
+            session: SessionID(number),
+            number: .opening,
+            operations: [],
+            authenticator: faulty.authenticator([])
+        )
+        for replica in faulty.random.sample(2, of: faulty.size.members) { faulty.send(opening, to: replica) }
+    }
+}

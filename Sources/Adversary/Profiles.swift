@@ -1,0 +1,197 @@
+import Messages
+
+/// The profiles by name.
+public enum Profiles {
+    /// Every profile, without those that go beyond the fault model.
+    public static let all: [Profile] =
+        [none] + faultyClients + faultyPrimaries + faultyBackups + environment + combined
+
+    /// Those that go beyond the fault model, to show that the oracles see it.
+    public static let beyondTheModel: [Profile] = [outOfModel]
+
+    /// The profile with a name.
+    public static func named(_ name: String) -> Profile? {
+        (all + beyondTheModel).first { $0.name == name }
+    }
+
+    static let none = Profile("none", .nobody, "nothing goes wrong") { _ in [] }
+
+    // MARK: Clients
+
+    private static func client(
+        _ name: String,
+        _ summary: String,
+        needs: Mechanisms = [],
+        needsSignatures: Bool = false,
+        _ make: @escaping @Sendable (inout Setting) -> any ClientBehaviour
+    ) -> Profile {
+        Profile(name, .client, needs: needs, needsSignatures: needsSignatures, summary) { setting in
+            setting.corruptible.map { NamedFault("\($0) \(name)", .client($0, make(&setting))) }
+        }
+    }
+
+    static let faultyClients: [Profile] = [
+        client("big-mac", "MACs good for the primary, bad for the backups", needs: .viewChange, needsSignatures: true) {
+            _ in
+            BigMAC()
+        },
+        client("partial-mac", "MACs bad for some replicas", needs: .viewChange, needsSignatures: true) { _ in
+            PartialMAC()
+        },
+        client("bad-signature", "requests with wrong signatures or MACs") { _ in BadSignature() },
+        client("replay-old", "old requests again and again") { _ in ReplayOld() },
+        client("replay-pending", "the pending request to everybody, all the time") { _ in ReplayPending() },
+        client("sequence-skip", "numbers far ahead") { _ in SequenceSkip() },
+        client("two-requests-one-number", "two requests under one number", needs: .viewChange) { _ in
+            TwoRequestsOneNumber()
+        },
+        client("backup-only", "requests to backups only") { _ in BackupOnly() },
+        client("frame-client", "requests in a victim's name") { _ in FrameClient() },
+        client("many-identities", "unknown identities") { _ in ManyIdentities() },
+        client("session-churn", "session after session") { _ in SessionChurn() },
+    ]
+
+    // MARK: Replicas
+
+    private static func replica(
+        _ name: String,
+        _ culprit: Profile.Culprit,
+        _ summary: String,
+        needs: Mechanisms,
+        _ make: @escaping @Sendable (inout Setting) -> any ReplicaBehaviour
+    ) -> Profile {
+        Profile(name, culprit, needs: needs, summary) { setting in
+            // The primaries of the first f views, or else those of the last f.
+            let members = setting.size.members
+            let faulty =
+                culprit == .primary ? members.prefix(setting.size.faults) : members.suffix(setting.size.faults)
+            return faulty.map { NamedFault("\($0) \(name)", .replica($0, make(&setting))) }
+        }
+    }
+
+    private static func primary(
+        _ name: String,
+        _ summary: String,
+        needs: Mechanisms = .viewChange,
+        _ make: @escaping @Sendable (inout Setting) -> any ReplicaBehaviour
+    ) -> Profile {
+        replica(name, .primary, summary, needs: needs, make)
+    }
+
+    private static func backup(
+        _ name: String,
+        _ summary: String,
+        needs: Mechanisms = [],
+        _ make: @escaping @Sendable (inout Setting) -> any ReplicaBehaviour
+    ) -> Profile {
+        replica(name, .backup, summary, needs: needs, make)
+    }
+
+    /// The primary of view 1 and those after it, where the first primary is cut off so that its view ends.
+    private static func newPrimary(
+        _ name: String,
+        _ summary: String,
+        _ make: @escaping @Sendable (inout Setting) -> any ReplicaBehaviour
+    ) -> Profile {
+        Profile(name, .primary, needs: .viewChange, summary) { setting in
+            let faulty = setting.size.members.dropFirst().prefix(setting.size.faults)
+            return faulty.map { NamedFault("\($0) \(name)", .replica($0, make(&setting))) } + [isolation(&setting)]
+        }
+    }
+
+    /// Backups that misbehave in view changes, where the first primary is cut off so that there are some.
+    private static func withSilentPrimary(
+        _ name: String,
+        _ summary: String,
+        _ make: @escaping @Sendable (inout Setting) -> any ReplicaBehaviour
+    ) -> Profile {
+        Profile(name, .backup, needs: .viewChange, summary) { setting in
+            let faulty = setting.size.members.suffix(setting.size.faults)
+            return faulty.map { NamedFault("\($0) \(name)", .replica($0, make(&setting))) } + [isolation(&setting)]
+        }
+    }
+
+    static let faultyPrimaries: [Profile] = [
+        primary("silent", "proposes nothing") { _ in SilentPrimary() },
+        primary("delay", "proposes 1, 10 or 100 ms late", needs: []) { setting in
+            DelayingPrimary(nanoseconds: setting.random.pick([1_000_000, 10_000_000, 100_000_000]) ?? 1_000_000)
+        },
+        primary("small-batches", "one request a batch", needs: []) { _ in SmallBatches() },
+        primary("starve-client", "never orders one client's requests") { setting in
+            StarveClient(victim: setting.clients.first ?? ClientID(1))
+        },
+        primary("equivocate-2-2", "two batches at one number, half sees each") { _ in EquivocatingPrimary(.halves) },
+        primary("equivocate-3-1", "two batches at one number, one sees the other") { _ in EquivocatingPrimary(.single)
+        },
+        primary("skip-sequence", "leaves a gap in the numbers") { setting in
+            SkipSequence(first: setting.random.within(1...40), gap: setting.random.within(1...4))
+        },
+        primary("bad-mac-to-some", "proposals that some backups cannot check") { setting in
+            let backups = Array(setting.size.members.dropFirst(setting.size.faults))
+            return BadMACToSome(excluded: setting.random.sample(setting.size.faults, of: backups))
+        },
+        primary("corrupt-request", "changes requests in batches") { _ in CorruptRequest(perMille: 200) },
+        primary("forge-request", "adds forged requests to batches") { _ in ForgeRequest(perMille: 200) },
+        primary("duplicate-order", "orders requests twice") { _ in DuplicateOrder() },
+        primary("bad-time", "proposes wrong times") { _ in BadTime() },
+        newPrimary("new-view-lie", "begins its view with a wrong choice") { _ in NewViewLie() },
+        newPrimary("new-view-withhold", "begins its view with some only") { setting in
+            let count = setting.random.within(0...(setting.size.faults + 1))
+            return NewViewWithhold(told: setting.random.sample(count, of: setting.size.members))
+        },
+    ]
+
+    static let faultyBackups: [Profile] = [
+        backup("crash", "falls silent") { Mute(from: $0.span(longest: 1).start) },
+        backup("duplicate-votes", "votes twice, and for different batches") { _ in DuplicateVotes() },
+        backup("wrong-votes", "votes for everything at once") { _ in WrongVotes() },
+        backup("future-spam", "votes for numbers and views far ahead") { _ in FutureSpam() },
+        backup("checkpoint-lie", "signs wrong roots") { _ in CheckpointLie() },
+        backup("checkpoint-withhold", "signs no checkpoints") { _ in CheckpointWithhold() },
+        backup("wrong-replies", "answers clients wrongly") { _ in WrongReplies() },
+        backup("reply-view-lie", "names wrong views to clients") { _ in ReplyViewLie() },
+        backup("slow", "does everything 5 to 200 ms late") {
+            Slow(nanoseconds: $0.random.within(5_000_000...200_000_000))
+        },
+        backup("forward-bad-requests", "forwards requests with wrong proofs") { _ in ForwardBadRequests() },
+        backup("view-change-spam", "asks for view after view") { _ in ViewChangeSpam() },
+        withSilentPrimary("view-change-lies", "lies about what it prepared, after a silent primary") { _ in
+            ViewChangeLies()
+        },
+        backup("bad-state-transfer", "answers questions for its state wrongly") { _ in BadStateTransfer() },
+        backup("bad-fetch", "answers questions for batches wrongly") { _ in BadFetch() },
+        backup("protocol-flood", "asks for everything again, all the time") { _ in ProtocolFlood() },
+        backup("mutate", "changes its own messages") {
+            Mutator(
+                perMille: $0.random.within(20...300),
+                isAnyScope: $0.random.chance(perMille: 500),
+                seed: $0.random.next()
+            )
+        },
+        Profile("twin", .backup, needs: .viewChange, "runs twice with one key") { setting in
+            let members = setting.size.members
+            let twins = setting.random.sample(setting.size.faults, of: members)
+            return twins.map { NamedFault("\($0) twin", .twin($0)) }
+        },
+        primary("mutate-primary", "changes its own messages, as primary") {
+            Mutator(
+                perMille: $0.random.within(20...300),
+                isAnyScope: $0.random.chance(perMille: 500),
+                seed: $0.random.next()
+            )
+        },
+    ]
+
+    /// More than f: a primary that shows two batches and f that vote for both. Two correct replicas execute different batches.
+    static let outOfModel = Profile(
+        "out-of-model",
+        .several,
+        needs: .viewChange,
+        isOutOfModel: true,
+        "f + 1 faulty replicas: an equivocating primary and f accomplices"
+    ) { setting in
+        let primary = NamedFault("r0 equivocate-2-2", .replica(ReplicaID(0), EquivocatingPrimary(.halves)))
+        let accomplices = setting.size.members.suffix(setting.size.faults)
+        return [primary] + accomplices.map { NamedFault("\($0) echo-votes", .replica($0, EchoVotes())) }
+    }
+}

@@ -1,0 +1,226 @@
+import Messages
+
+/// What the network and the power do, and what comes together.
+extension Profiles {
+    private static let second: UInt64 = 1_000_000_000
+
+    static let environment: [Profile] = [
+        Profile(
+            "partition",
+            .environment,
+            needs: [.viewChange, .stateTransfer],
+            "the replicas fall into two parts, 2-2 or 3-1"
+        ) {
+            [partition(&$0)]
+        },
+        Profile(
+            "isolate-primary",
+            .environment,
+            needs: [.viewChange, .stateTransfer],
+            "the primary is cut off, whoever it is"
+        ) {
+            [isolatePrimary(&$0)]
+        },
+        Profile("one-way-link", .environment, needs: [.stateTransfer], "one replica does not hear another") {
+            [oneWay(&$0)]
+        },
+        Profile(
+            "lossy",
+            .environment,
+            needs: [.viewChange, .stateTransfer],
+            "messages are lost, doubled and reordered"
+        ) {
+            [lossy(&$0)]
+        },
+        Profile("blip", .environment, needs: [.stateTransfer], "connections break and come back") {
+            blips(&$0)
+        },
+        Profile("wan", .environment, "long and uneven delays") { setting in
+            let slow = NetworkFault(
+                .slow(setting.random.within(5_000_000...60_000_000)),
+                start: 0,
+                end: setting.end,
+                isLossy: false
+            )
+            return [NamedFault("wan", .network(slow))]
+        },
+        Profile(
+            "power-loss",
+            .environment,
+            needs: [.viewChange, .stateTransfer, .recovery],
+            "replicas lose power and come back"
+        ) {
+            powerLosses(&$0)
+        },
+        Profile("amnesia", .backup, needs: [.viewChange, .recovery], "f replicas lose their disks") { setting in
+            setting.random.sample(setting.size.faults, of: setting.size.members).map { replica in
+                let span = setting.span(longest: second / 2)
+                let outage = span.end - span.start
+                return NamedFault(
+                    "\(replica) amnesia at \(milliseconds(span.start)) for \(milliseconds(outage))",
+                    .amnesia(replica, at: span.start, outage: outage)
+                )
+            }
+        },
+    ]
+
+    static let combined: [Profile] = [
+        Profile(
+            "primary-and-clients",
+            .several,
+            needs: .viewChange,
+            needsSignatures: true,
+            "a delaying primary and faulty clients"
+        ) { setting in
+            let late = DelayingPrimary(nanoseconds: 10_000_000)
+            let clients = setting.corruptible.map { client -> NamedFault in
+                randomClient(client, &setting)
+            }
+            return [NamedFault("r0 delay", .replica(ReplicaID(0), late))] + clients
+        },
+        Profile(
+            "restart-in-view-change",
+            .several,
+            needs: [.viewChange, .stateTransfer, .recovery],
+            "the primary is cut off while replicas lose power"
+        ) { setting in
+            [isolatePrimary(&setting), isolatePrimary(&setting)] + powerLosses(&setting) + powerLosses(&setting)
+        },
+        Profile(
+            "random",
+            .several,
+            needs: [.viewChange, .stateTransfer, .recovery],
+            needsSignatures: true,
+            "f faulty replicas, clients and the network, at random"
+        ) {
+            random(&$0)
+        },
+    ]
+
+    // MARK: Single faults
+
+    private static func partition(_ setting: inout Setting) -> NamedFault {
+        let count = setting.random.within(1...(setting.size.replicas / 2))
+        let side = setting.random.sample(count, of: setting.size.members).sorted()
+        let span = setting.span(longest: second)
+        let isLossy = setting.random.chance(perMille: 500)
+        let fault = NetworkFault(.divide(side), start: span.start, end: span.end, isLossy: isLossy)
+        let names = side.map(\.description).joined(separator: "+")
+        return NamedFault("partition \(names)\(when(fault))", .network(fault))
+    }
+
+    static func isolation(_ setting: inout Setting) -> NamedFault { isolatePrimary(&setting) }
+
+    private static func isolatePrimary(_ setting: inout Setting) -> NamedFault {
+        let span = setting.span(longest: second)
+        let isLossy = setting.random.chance(perMille: 500)
+        let fault = NetworkFault(.isolatePrimary, start: span.start, end: span.end, isLossy: isLossy)
+        return NamedFault("isolate-primary\(when(fault))", .network(fault))
+    }
+
+    private static func oneWay(_ setting: inout Setting) -> NamedFault {
+        let ends = setting.random.sample(2, of: setting.size.members)
+        let span = setting.span(longest: second)
+        let isLossy = setting.random.chance(perMille: 500)
+        let fault = NetworkFault(.cut(from: ends[0], to: ends[1]), start: span.start, end: span.end, isLossy: isLossy)
+        return NamedFault("one-way-link \(ends[0])>\(ends[1])\(when(fault))", .network(fault))
+    }
+
+    private static func lossy(_ setting: inout Setting) -> NamedFault {
+        let loss = setting.random.within(1...100)
+        let kind = NetworkFault.Kind.lossy(
+            loss: loss,
+            duplication: setting.random.within(0...50),
+            reordering: setting.random.within(0...200)
+        )
+        let fault = NetworkFault(kind, start: setting.start, end: setting.end, isLossy: true)
+        return NamedFault("lossy \(loss)/1000\(when(fault))", .network(fault))
+    }
+
+    private static func blip(_ setting: inout Setting) -> NamedFault {
+        let count = setting.random.within(1...setting.size.replicas)
+        let side = setting.random.sample(count, of: setting.size.members).sorted()
+        let span = setting.span(longest: second / 4)
+        let fault = NetworkFault(.disconnect(side), start: span.start, end: span.end, isLossy: true)
+        let names = side.map(\.description).joined(separator: "+")
+        return NamedFault("blip \(names)\(when(fault))", .network(fault))
+    }
+
+    private static func blips(_ setting: inout Setting) -> [NamedFault] {
+        let count = setting.random.within(1...4)
+        var faults: [NamedFault] = []
+        for _ in 0..<count { faults.append(blip(&setting)) }
+        return faults
+    }
+
+    private static func powerLosses(_ setting: inout Setting) -> [NamedFault] {
+        let count = setting.random.within(1...setting.size.replicas)
+        let isTogether = setting.random.chance(perMille: 300)
+        let together = setting.span(longest: second / 2)
+        return setting.random.sample(count, of: setting.size.members).map { replica in
+            let span = isTogether ? together : setting.span(longest: second / 2)
+            let outage = span.end - span.start
+            return NamedFault(
+                "\(replica) power-loss at \(milliseconds(span.start)) for \(milliseconds(outage))",
+                .powerLoss(replica, at: span.start, outage: outage)
+            )
+        }
+    }
+
+    private static func when(_ fault: NetworkFault) -> String {
+        " \(milliseconds(fault.start)) to \(milliseconds(fault.end))\(fault.isLossy ? ", lost" : ", held")"
+    }
+
+    private static func milliseconds(_ nanoseconds: UInt64) -> String { "\(nanoseconds / 1_000_000)ms" }
+
+    // MARK: Random combinations
+
+    private static func random(_ setting: inout Setting) -> [NamedFault] {
+        var faults: [NamedFault] = []
+        let count = setting.random.within(0...setting.size.faults)
+        for replica in setting.random.sample(count, of: setting.size.members).sorted() {
+            if setting.random.chance(perMille: 150) {
+                faults.append(NamedFault("\(replica) twin", .twin(replica)))
+                continue
+            }
+            for _ in 0..<setting.random.within(1...3) {
+                faults.append(randomReplica(replica, &setting))
+            }
+        }
+        for client in setting.corruptible where setting.random.chance(perMille: 400) {
+            faults.append(randomClient(client, &setting))
+        }
+        for _ in 0..<setting.random.within(0...3) {
+            switch setting.random.below(6) {
+            case 0: faults.append(partition(&setting))
+            case 1: faults.append(isolatePrimary(&setting))
+            case 2: faults.append(oneWay(&setting))
+            case 3: faults.append(lossy(&setting))
+            case 4: faults += powerLosses(&setting)
+            default: faults.append(blip(&setting))
+            }
+        }
+        return faults
+    }
+
+    private static func randomClient(_ client: ClientID, _ setting: inout Setting) -> NamedFault {
+        guard let profile = setting.random.pick(faultyClients) else {
+            return NamedFault("none", .client(client, BigMAC()))
+        }
+        let behaviour = profile.faults(in: &setting).first?.fault
+        if case .client(_, let made) = behaviour {
+            return NamedFault("\(client) \(profile.name)", .client(client, made))
+        }
+        return NamedFault("\(client) big-mac", .client(client, BigMAC()))
+    }
+
+    private static func randomReplica(_ replica: ReplicaID, _ setting: inout Setting) -> NamedFault {
+        while true {
+            guard let profile = setting.random.pick(faultyPrimaries + faultyBackups) else { continue }
+            // A twin is another replica and not a behaviour of this one.
+            if case .replica(_, let made)? = profile.faults(in: &setting).first?.fault {
+                return NamedFault("\(replica) \(profile.name)", .replica(replica, made))
+            }
+        }
+    }
+}

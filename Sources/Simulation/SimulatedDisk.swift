@@ -1,0 +1,95 @@
+import Agreement
+import Cryptography
+import Messages
+
+/// A replica's protocol log with group commit: one sync at a time covers everything that was appended before it started. What was not
+/// synced is lost with the power.
+struct SimulatedDisk {
+    /// A batch that is bound to a place in the order, as P and Q hold it.
+    struct Claim: Hashable {
+        let view: UInt64
+        let sequence: UInt64
+        let digest: UInt64
+    }
+
+    /// The durable records, oldest first.
+    private(set) var durableRecords: [LogRecord] = []
+    private(set) var durable = LogPosition.start
+    /// The position of the last record, synced or not.
+    private(set) var last = LogPosition.start
+    private var unsynced: [LogRecord] = []
+    private var isSyncing = false
+
+    /// The durable part of Q and P.
+    private(set) var prePrepared: Set<Claim> = []
+    private(set) var prepared: Set<Claim> = []
+    /// The views for which a VIEW-CHANGE, and that a NEW-VIEW, is durable.
+    private(set) var viewsLeftFor: Set<UInt64> = []
+    private(set) var viewsEntered: Set<UInt64> = []
+
+    /// How many records wait for a sync.
+    var waiting: Int { unsynced.count }
+
+    /// How many records there are, synced or not.
+    var end: UInt64 { durable.rawValue + UInt64(unsynced.count) }
+
+    mutating func append(_ record: LogRecord, at position: LogPosition) {
+        unsynced.append(record)
+        last = position
+    }
+
+    /// Starts a sync unless one runs or nothing waits.
+    ///
+    /// - Returns: The position up to which it makes the log durable.
+    mutating func startSync() -> LogPosition? {
+        guard !isSyncing, !unsynced.isEmpty else { return nil }
+        isSyncing = true
+        return last
+    }
+
+    mutating func finishSync(_ position: LogPosition) {
+        isSyncing = false
+        let count = Int(position.rawValue - durable.rawValue)
+        for record in unsynced.prefix(count) { note(record) }
+        durableRecords.append(contentsOf: unsynced.prefix(count))
+        unsynced.removeFirst(count)
+        durable = position
+    }
+
+    mutating func losePower() {
+        unsynced.removeAll()
+        last = durable
+        isSyncing = false
+    }
+
+    /// The stable checkpoints that the durable records name, the last one first.
+    var stableCheckpoints: [SequenceNumber] {
+        durableRecords.reversed().compactMap { record in
+            if case .stable(let sequence, certificate: _) = record { sequence } else { nil }
+        }
+    }
+
+    /// Loses everything.
+    mutating func wipe() {
+        self = SimulatedDisk()
+    }
+
+    private mutating func note(_ record: LogRecord) {
+        switch record {
+        case .prePrepared(let said):
+            prePrepared.insert(Self.claim(said.view, said.sequence, said.batch.digest.prefix))
+        case .prepared(let view, let sequence, let digest):
+            prepared.insert(Self.claim(view, sequence, digest.prefix))
+        case .viewChange(let own):
+            viewsLeftFor.insert(own.view.rawValue)
+        case .newView(let newView, members: _):
+            viewsEntered.insert(newView.view.rawValue)
+        case .stable:
+            break
+        }
+    }
+
+    static func claim(_ view: View, _ sequence: SequenceNumber, _ digest: UInt64) -> Claim {
+        Claim(view: view.rawValue, sequence: sequence.rawValue, digest: digest)
+    }
+}

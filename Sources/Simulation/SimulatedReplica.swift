@@ -1,0 +1,552 @@
+import Adversary
+import Agreement
+import Cryptography
+import Invariants
+import Messages
+import StateStore
+
+/// A replica with a simulated shell round it: the very engine of the real one, its state in memory, a simulated disk, and, if it is
+/// faulty, behaviours between it and the network.
+final class SimulatedReplica {
+    private enum Held {
+        case message(PeerMessage, Recipient, after: LogPosition)
+        case replies([AddressedReply], after: LogPosition)
+        /// Checkpoints before this one, which a restart needs until the record of the later one is durable.
+        case discard(SequenceNumber, after: LogPosition)
+
+        var position: LogPosition {
+            switch self {
+            case .message(_, _, after: let position), .replies(_, after: let position),
+                .discard(_, after: let position):
+                position
+            }
+        }
+    }
+
+    /// What a shell works at beside the engine.
+    enum Work {
+        case request(Unverified<Request>, RequestSource)
+        case batch(BatchPlace, [Unverified<Request>])
+        case checkpoint(Unverified<Checkpoint>)
+        case viewChange(Unverified<ViewChange>, ReplicaID)
+        case newView(Unverified<NewView>, ReplicaID)
+        case execution(Execution)
+    }
+
+    let node: Int
+    let id: ReplicaID
+    let name: String
+    let isCorrect: Bool
+    private(set) var isUp = true
+    /// Grows with each power loss: what belongs to an earlier life is void.
+    private(set) var incarnation: UInt32 = 0
+
+    private unowned let world: World
+    private let conditions: Scenario.Conditions
+    private var engine: Replica
+    private let configuration: ReplicaConfiguration
+    private let signer: any Signer
+    private var store: InMemoryStateStore
+    private var transfer: SimulatedTransfer
+    private var isExecuting = false
+    private let service = RegisterService()
+    private var disk = SimulatedDisk()
+    private var held: [Held] = []
+    private var effects: [Effect] = []
+    private var behaviours: BehaviourStack
+    private let clockOffset: UInt64
+    private var random: RandomStream
+    private var isTurnScheduled = false
+    private var timer: UInt64?
+    private var before = Marks()
+
+    /// What only grows.
+    private struct Marks {
+        var view = View(0)
+        var executed = SequenceNumber.zero
+        var stable = SequenceNumber.zero
+    }
+
+    init(node: Int, id: ReplicaID, name: String, behaviours: [any ReplicaBehaviour], isCorrect: Bool, in world: World) {
+        self.node = node
+        self.id = id
+        self.name = name
+        self.isCorrect = isCorrect
+        self.world = world
+        let scenario = world.scenario
+        conditions = scenario.conditions
+        var limits = scenario.limits
+        for behaviour in behaviours { behaviour.adjust(&limits) }
+        let keys = scenario.keys
+        configuration = ReplicaConfiguration(
+            size: keys.size,
+            replica: id,
+            cluster: keys.cluster,
+            switches: scenario.options.switches,
+            limits: limits,
+            clients: keys.clients
+        )
+        signer = keys.signer(of: id)
+        engine = scenario.options.makeEngine(configuration, signer)
+        store = Self.emptyStore(limits)
+        transfer = SimulatedTransfer(store: store, peers: world.members.filter { $0 != id })
+        random = RandomStream(seed: scenario.seed, stream: 1_000 + UInt64(node))
+        let faulty = FaultyReplica(
+            replica: id,
+            size: keys.size,
+            cluster: keys.cluster,
+            clients: keys.clients,
+            signer: signer,
+            forger: keys.forger(of: id),
+            random: RandomStream(seed: scenario.seed, stream: 2_000 + UInt64(node))
+        )
+        self.behaviours = BehaviourStack(behaviours, of: faulty)
+        clockOffset = 1_700_000_000_000_000_000 + random.within(0...scenario.conditions.clockSkew)
+    }
+
+    var view: View { engine.view }
+    var executed: SequenceNumber { engine.executed }
+    var stable: SequenceNumber { engine.stable }
+    var isPrimary: Bool { engine.isPrimary }
+
+    /// The periods of its behaviours, for the world to call ``behaviourTimePassed(_:)``.
+    var periods: [UInt64?] { behaviours.periods }
+
+    private var clock: ClockReading {
+        ClockReading(
+            monotonic: Instant(nanoseconds: world.now),
+            wall: Timestamp(nanoseconds: clockOffset + world.now)
+        )
+    }
+
+    // MARK: Inputs
+
+    func receive(_ message: PeerMessage, from peer: ReplicaID) {
+        guard let message = pass(message, { $0.receive($1, from: peer, as: &$2) })?.message else { return }
+        switch message {
+        case .stateRequest(let body): perform(transfer.onRequest(body, from: peer))
+        case .stateAnswer(let body): perform(transfer.onAnswer(body, from: peer, now: clock.monotonic))
+        default: engine.receive(message, from: peer, now: clock, into: &effects)
+        }
+        drain()
+        scheduleTurn()
+    }
+
+    func receive(_ request: Unverified<Request>) {
+        guard let request = pass(request.claim, { $0.receive($1, as: &$2) })?.message else { return }
+        engine.receive(Unverified(request), now: clock, into: &effects)
+        drain()
+        scheduleTurn()
+    }
+
+    func receive(_ read: ReadRequest, from client: ClientID) {
+        engine.receive(read, from: client, now: clock, into: &effects)
+        drain()
+        scheduleTurn()
+    }
+
+    func peerConnected(_ peer: ReplicaID) {
+        engine.peerConnected(peer, now: clock, into: &effects)
+        drain()
+        scheduleTurn()
+    }
+
+    func turnEnded() {
+        isTurnScheduled = false
+        engine.turnEnded(now: clock, into: &effects)
+        drain()
+    }
+
+    func timePassed(_ time: UInt64) {
+        // A timer that was set for an earlier moment has taken this one's place.
+        guard timer == time else { return }
+        timer = nil
+        if let deadline, deadline.nanoseconds <= world.now {
+            engine.timePassed(now: clock, into: &effects)
+            perform(transfer.timePassed(now: clock.monotonic))
+            drain()
+            scheduleTurn()
+        } else {
+            setTimer()
+        }
+    }
+
+    func behaviourTimePassed(_ index: Int) {
+        behaviours.refresh(now: world.now, engine: engine)
+        behaviours.timePassed(index)
+        speak()
+    }
+
+    func synced(_ position: LogPosition) {
+        disk.finishSync(position)
+        release()
+        syncIfNeeded()
+    }
+
+    func finished(_ work: Work) {
+        let keys = world.scenario.keys
+        switch work {
+        case .request(let request, let source):
+            engine.requestChecked(keys.verified(request, at: id), from: source, now: clock, into: &effects)
+        case .batch(let place, let requests):
+            let isValid = requests.allSatisfy { keys.isValid($0.claim, at: id) }
+            engine.batchChecked(place, valid: isValid, now: clock, into: &effects)
+        case .checkpoint(let checkpoint):
+            guard let verified = keys.verified(checkpoint) else { return }
+            engine.checkpointVerified(verified, now: clock, into: &effects)
+        case .viewChange(let viewChange, let peer):
+            guard let verified = keys.verified(viewChange) else { return }
+            engine.viewChangeVerified(verified, from: peer, now: clock, into: &effects)
+        case .newView(let newView, let peer):
+            guard let verified = keys.verified(newView) else { return }
+            engine.newViewVerified(verified, from: peer, now: clock, into: &effects)
+        case .execution(let execution):
+            isExecuting = false
+            execute(execution)
+        }
+        drain()
+        scheduleTurn()
+    }
+
+    // MARK: Power
+
+    /// Loses everything that is not durable, and stops.
+    func losePower() {
+        isUp = false
+        incarnation += 1
+        disk.losePower()
+        held.removeAll()
+        effects.removeAll()
+        timer = nil
+        isTurnScheduled = false
+        isExecuting = false
+    }
+
+    /// Loses the disk as well.
+    func loseDisk() {
+        disk.wipe()
+        store = Self.emptyStore(configuration.limits)
+    }
+
+    /// A store that keeps the stable checkpoint, all that fit between the water marks above it, and one before it.
+    private static func emptyStore(_ limits: Limits) -> InMemoryStateStore {
+        InMemoryStateStore(checkpointsKept: limits.logWindow / limits.checkpointInterval + 2)
+    }
+
+    /// Starts again from what is durable: the log, and the state of the last stable checkpoint that was held.
+    func restart() {
+        isUp = true
+        var found = Self.emptyStore(configuration.limits)
+        var executed = SequenceNumber.zero
+        for sequence in disk.stableCheckpoints {
+            guard let kept = store.copy(ofCheckpoint: sequence.rawValue) else { continue }
+            found = kept
+            executed = sequence
+            break
+        }
+        store = found
+        transfer = SimulatedTransfer(store: store, peers: world.members.filter { $0 != id })
+        let recovery = Recovery(executed: executed, records: systemRecords, log: disk.durableRecords)
+        engine = world.scenario.options.recoverEngine(configuration, signer, recovery)
+        before = Marks(view: engine.view, executed: engine.executed, stable: engine.stable)
+        drain()
+    }
+
+    /// The engine's own entries of the state.
+    private var systemRecords: [SystemRecord] {
+        var records: [SystemRecord] = []
+        store.scan(.all, in: .system) { key, value in
+            records.append(SystemRecord(key: key, value: value))
+            return .more
+        }
+        return records
+    }
+
+    private func perform(_ steps: [SimulatedTransfer.Step]) {
+        for step in steps {
+            switch step {
+            case .send(let message, let peer):
+                send(message, to: peer)
+            case .accuse(let peer, let fault):
+                world.happened(self, "!", UInt64(peer.rawValue), "bad state of \(peer): \(fault)")
+            case .installed(let sequence):
+                world.happened(self, "#", sequence.rawValue, "state of \(sequence) installed")
+                engine.stateInstalled(sequence, records: systemRecords, now: clock, into: &effects)
+            }
+        }
+    }
+
+    // MARK: Effects
+
+    private func drain() {
+        var next = 0
+        repeat {
+            while next < effects.count {
+                let effect = effects[next]
+                next += 1
+                if let sabotage = world.scenario.options.sabotage, isCorrect {
+                    for changed in sabotage(effect, id) { perform(changed) }
+                } else {
+                    perform(effect)
+                }
+            }
+            // Not under an execution, which works on the state.
+            if transfer.isComplete, !isExecuting { perform(transfer.install(now: clock.monotonic)) }
+        } while next < effects.count
+        effects.removeAll(keepingCapacity: true)
+        if next > 20_000 {
+            world.report(Violation(.bounded, "\(name) asks for \(next) effects of one input"), from: self)
+        }
+        syncIfNeeded()
+        setTimer()
+        if isCorrect { checkMarks() }
+    }
+
+    private func perform(_ effect: Effect) {
+        switch effect {
+        case .persist(let record, let position):
+            disk.append(record, at: position)
+            if isCorrect { persisted(record, at: position) }
+            if conditions.sync.upperBound == 0, let end = disk.startSync() { disk.finishSync(end) }
+        case .send(let message, let recipient, let position):
+            hold(.message(message, recipient, after: position))
+        case .reply(let replies, let position):
+            hold(.replies(replies, after: position))
+        case .checkRequest(let request, let source):
+            start(.request(request, source), conditions.check)
+        case .checkBatch(let place, let requests):
+            start(.batch(place, requests), conditions.check)
+        case .checkCheckpoint(let checkpoint):
+            start(.checkpoint(checkpoint), conditions.check)
+        case .checkViewChange(let viewChange, let peer):
+            start(.viewChange(viewChange, peer), conditions.check)
+        case .checkNewView(let newView, let peer):
+            start(.newView(newView, peer), conditions.check)
+        case .fetchState(let sequence, let root):
+            if isCorrect { world.report(world.oracle.fetches(sequence, root: root, at: id), from: self) }
+            perform(transfer.begin(sequence, root: root, now: clock))
+        case .query(let read, let client):
+            answer(read, client)
+        case .execute(let execution):
+            isExecuting = true
+            if isCorrect { world.report(world.oracle.executes(execution, at: id), from: self) }
+            start(.execution(execution), conditions.execution)
+        case .record(let records):
+            for record in records {
+                if let value = record.value {
+                    store.put(value, at: record.key, in: .system)
+                } else {
+                    _ = store.delete(record.key, in: .system)
+                }
+            }
+        case .takeCheckpoint(let sequence):
+            let root = store.checkpoint(sequence.rawValue)
+            if isCorrect { world.report(world.oracle.took(root: root, at: sequence, by: id), from: self) }
+            world.happened(self, "#", sequence.rawValue, "\(sequence) \(Trace.tag(root.prefix))")
+            engine.checkpointTaken(sequence, root: root, now: clock, into: &effects)
+        case .discardCheckpoints(let sequence):
+            hold(.discard(sequence, after: disk.last))
+        case .note(let event):
+            world.note(event, by: self)
+        }
+    }
+
+    /// Does work now, or has it done later.
+    private func start(_ work: Work, _ duration: ClosedRange<UInt64>) {
+        let nanoseconds = random.within(duration)
+        world.schedule(.finished(node, incarnation, work), after: nanoseconds)
+    }
+
+    private func execute(_ execution: Execution) {
+        let results = execution.requests.map { request in
+            request.operations.map { service.execute($0, on: store) }
+        }
+        if isCorrect { world.report(world.oracle.executed(execution, results: results, at: id), from: self) }
+        world.happened(
+            self,
+            "*",
+            execution.sequence.rawValue,
+            "\(execution.sequence) \(execution.requests.count) requests"
+        )
+        engine.executed(execution.sequence, results: results, now: clock, into: &effects)
+    }
+
+    private func answer(_ read: ReadRequest, _ client: ClientID) {
+        var outcome = ReadReply.Outcome.refused
+        if let result = service.query(read.operation, on: store) {
+            outcome = read.wantsResult ? .result(result) : .digest(Digest.of(result))
+        }
+        let answer = ReadReply(tag: read.tag, outcome: outcome)
+        guard let (message, delay) = pass(answer, { $0.answer($1, to: client, as: &$2) }) else { return }
+        world.send(.readReply(message), from: self, to: client, after: delay)
+    }
+
+    // MARK: What is watched
+
+    private func persisted(_ record: LogRecord, at position: LogPosition) {
+        if position.rawValue != disk.end {
+            world.report(
+                Violation(.durableFirst, "\(name) numbers a record \(position.rawValue), but it is the \(disk.end)th"),
+                from: self
+            )
+        }
+        if case .stable(let sequence, let certificate) = record {
+            world.report(world.oracle.stabilised(sequence, certificate: certificate, by: id), from: self)
+        }
+    }
+
+    private func checkMarks() {
+        if engine.view < before.view || engine.executed < before.executed || engine.stable < before.stable {
+            world.report(Violation(.monotone, "\(name) goes back"), from: self)
+        }
+        if engine.high.rawValue - engine.stable.rawValue > UInt64(world.scenario.limits.logWindow)
+            || engine.executed > engine.high || held.count > 50_000
+        {
+            world.report(
+                Violation(.bounded, "\(name) works outside its water marks, or holds too much back"),
+                from: self
+            )
+        }
+        before = Marks(view: engine.view, executed: engine.executed, stable: engine.stable)
+    }
+
+    /// A correct replica's words rest on durable records and contradict none of its words before.
+    private func watch(_ message: PeerMessage) {
+        world.report(world.oracle.says(message, by: id), from: self)
+        switch message {
+        case .prePrepare(let said):
+            require(disk.prePrepared, said.view, said.sequence, said.batch.digest, "PRE-PREPARE")
+        case .vote(let said) where said.phase == .prepare:
+            require(disk.prePrepared, said.view, said.sequence, said.digest, "PREPARE")
+        case .vote(let said):
+            require(disk.prepared, said.view, said.sequence, said.digest, "COMMIT")
+        case .viewChange(let said)
+        where said.claim.replica == id && !disk.viewsLeftFor.contains(said.claim.view.rawValue):
+            world.report(Violation(.durableFirst, "\(name) says a VIEW-CHANGE before it is durable"), from: self)
+        case .newView(let said) where !disk.viewsEntered.contains(said.claim.view.rawValue):
+            world.report(Violation(.durableFirst, "\(name) says a NEW-VIEW before it is durable"), from: self)
+        default:
+            break
+        }
+    }
+
+    private func require(
+        _ durable: Set<SimulatedDisk.Claim>,
+        _ view: View,
+        _ sequence: SequenceNumber,
+        _ digest: Digest,
+        _ name: String
+    ) {
+        if !durable.contains(SimulatedDisk.claim(view, sequence, digest.prefix)) {
+            world.report(
+                Violation(
+                    .durableFirst,
+                    "\(self.name) says \(name) \(view) \(sequence) before what it rests on is durable"
+                ),
+                from: self
+            )
+        }
+    }
+
+    // MARK: Disk
+
+    private func hold(_ item: Held) {
+        if item.position.rawValue > disk.end {
+            world.report(
+                Violation(.durableFirst, "\(name) says something after a record that there is not"),
+                from: self
+            )
+        }
+        if item.position <= disk.durable { send(item) } else { held.append(item) }
+    }
+
+    private func release() {
+        guard !held.isEmpty else { return }
+        let waiting = held
+        held.removeAll(keepingCapacity: true)
+        for item in waiting {
+            if item.position <= disk.durable { send(item) } else { held.append(item) }
+        }
+    }
+
+    private func syncIfNeeded() {
+        guard let end = disk.startSync() else { return }
+        world.schedule(.synced(node, incarnation, end), after: random.within(conditions.sync))
+    }
+
+    // MARK: Sending
+
+    private func send(_ item: Held) {
+        switch item {
+        case .message(let message, let recipient, after: _):
+            if isCorrect { watch(message) }
+            switch recipient {
+            case .replica(let peer): send(message, to: peer)
+            case .others:
+                for peer in world.members where peer != id { send(message, to: peer) }
+            }
+        case .replies(let replies, after: _):
+            for addressed in replies { send(addressed.reply, to: addressed.client) }
+        case .discard(let sequence, after: _):
+            store.releaseCheckpoints(before: sequence.rawValue)
+        }
+    }
+
+    private func send(_ message: PeerMessage, to peer: ReplicaID) {
+        guard let (message, delay) = pass(message, { $0.send($1, to: peer, as: &$2) }) else { return }
+        world.send(message, from: self, to: peer, after: delay)
+    }
+
+    private func send(_ reply: Reply, to client: ClientID) {
+        guard let (message, delay) = pass(reply, { $0.reply($1, to: client, as: &$2) }) else { return }
+        world.send(.reply(message), from: self, to: client, after: delay)
+    }
+
+    /// Shows a message to the behaviours, and sends what they say beside.
+    private func pass<Message>(
+        _ message: Message,
+        _ show: (inout any ReplicaBehaviour, Message, inout FaultyReplica) -> Fate<Message>
+    ) -> (message: Message, delay: UInt64)? {
+        if behaviours.isEmpty { return (message, 0) }
+        behaviours.refresh(now: world.now, engine: engine)
+        let passed = behaviours.pass(message, show)
+        speak()
+        return passed
+    }
+
+    private func speak() {
+        for utterance in behaviours.takeUtterances() {
+            switch utterance {
+            case .message(let message, to: let peer, after: let delay):
+                world.send(message, from: self, to: peer, after: delay)
+            case .reply(let reply, to: let client):
+                world.send(.reply(reply), from: self, to: client, after: 0)
+            }
+        }
+    }
+
+    // MARK: Time
+
+    private func scheduleTurn() {
+        guard !isTurnScheduled else { return }
+        let delay = random.within(conditions.turn)
+        if delay == 0 { return turnEnded() }
+        isTurnScheduled = true
+        world.schedule(.turn(node, incarnation), after: delay)
+    }
+
+    private var deadline: Instant? {
+        guard let first = engine.deadline, let second = transfer.deadline else {
+            return engine.deadline ?? transfer.deadline
+        }
+        return min(first, second)
+    }
+
+    private func setTimer() {
+        guard let deadline else { return }
+        let time = max(deadline.nanoseconds, world.now)
+        if let timer, timer <= time { return }
+        timer = time
+        world.schedule(.timer(node, incarnation, time), at: time)
+    }
+}

@@ -1,0 +1,21 @@
+import Adversary
+import ArgumentParser
+
+/// `aardvark-lab profiles`: what can go wrong, by name.
+struct ProfilesCommand: ParsableCommand {
+    static let configuration = CommandConfiguration(
+        commandName: "profiles",
+        abstract: "List the attack profiles."
+    )
+
+    func run() {
+        let all = Profiles.all + Profiles.beyondTheModel
+        let width = all.reduce(0) { max($0, $1.name.count) }
+        for profile in all {
+            let fill = String(repeating: " ", count: width - profile.name.count)
+            let culprit = profile.culprit.rawValue
+            let gap = String(repeating: " ", count: max(12 - culprit.count, 1))
+            print("\(profile.name)\(fill)  \(culprit)\(gap)\(profile.summary)")
+        }
+    }
+}

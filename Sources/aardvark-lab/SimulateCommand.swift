@@ -1,0 +1,185 @@
+import Adversary
+import Agreement
+import ArgumentParser
+import Foundation
+import Messages
+import Simulation
+
+/// `aardvark-lab simulate`: many clusters in virtual time, each with its own misfortunes, watched by oracles.
+struct SimulateCommand: ParsableCommand {
+    static let configuration = CommandConfiguration(
+        commandName: "simulate",
+        abstract: "Run the replicas' engine in virtual time against faults drawn from seeds.",
+        discussion: """
+            Each seed decides one run: the network, the disks, the bounds, the clients' operations and the faults of one profile. The \
+            same seed gives the same run on every machine. Oracles watch each step: one history, exactly once, only real requests, \
+            equal states, no contradiction, nothing said before it is durable, and, where it is claimed, that every client is \
+            answered after the faults end. The clients' histories are checked for linearizability.
+
+            A seed that fails prints the one command that runs it again.
+
+            Exit codes: 0 nothing found, 3 safety broken, 4 liveness broken, 5 the program stopped itself (a broken invariant), 64 usage.
+
+            Examples:
+              aardvark-lab simulate --seeds 1..1000
+              aardvark-lab simulate --seeds 1..200 --profiles equivocate-2-2,twin --protocol pbft --replicas 7
+              aardvark-lab simulate --seeds 17 --profiles random --trace
+              aardvark-lab simulate --seeds 17 --profiles random --shrink
+            """
+    )
+
+    @Option(help: ArgumentHelp("The seeds to run: one, or the first and the last.", valueName: "first..last"))
+    var seeds = SeedRange(1...100)
+
+    @Option(help: ArgumentHelp("Replicas: 4, 7 or 10 tolerate 1, 2 or 3 faulty ones.", valueName: "number"))
+    var replicas = 4
+
+    @Option(help: ArgumentHelp("Clients, 2 to 50.", valueName: "number"))
+    var clients = 6
+
+    @Option(
+        help: ArgumentHelp("Profiles in turn, by the seed: all, or names with commas between them.", valueName: "list")
+    )
+    var profiles = ProfileList.all
+
+    @Option(name: .customLong("protocol"), help: ArgumentHelp("pbft or aardvark.", valueName: "name"))
+    var protocolName = ProtocolName.aardvark
+
+    @Option(help: ArgumentHelp("How long clients send, in steps of 0.1 ms of virtual time.", valueName: "number"))
+    var steps = 20_000
+
+    @Option(help: ArgumentHelp("Processes that run at once; all processors if left out.", valueName: "number"))
+    var jobs: Int?
+
+    @Option(
+        help: ArgumentHelp(
+            "Leave only these faults of the profile, by their places from 0; `none` for none.",
+            valueName: "list"
+        )
+    )
+    var faults: FaultPlaces?
+
+    @Flag(help: "Print each event of one seed on a line, with a legend.")
+    var trace = false
+
+    @Flag(help: "Take the faults of one failing seed away one by one and print the smallest set that still fails.")
+    var shrink = false
+
+    @Flag(help: "Print a digest of each run, to compare processes and machines.")
+    var digest = false
+
+    @Flag(help: "Print the report as one JSON object.")
+    var json = false
+
+    @Flag(help: .hidden)
+    var worker = false
+
+    @Option(help: .hidden)
+    var stride: UInt64 = 1
+
+    func validate() throws {
+        guard ClusterSize(replicas: replicas) != nil, replicas <= 22 else {
+            throw ValidationError("--replicas is \(replicas), but has to be 3f + 1: 4, 7, 10, 13, 16, 19 or 22")
+        }
+        try Self.check(clients, "--clients", in: 2...50)
+        try Self.check(steps, "--steps", in: 100...100_000_000)
+        if let jobs { try Self.check(jobs, "--jobs", in: 1...256) }
+        if trace || shrink, seeds.range.count != 1 { throw ValidationError("--trace and --shrink take one seed") }
+        if stride < 1 { throw ValidationError("--stride is at least 1") }
+    }
+
+    private static func check(_ value: Int, _ name: String, in range: ClosedRange<Int>) throws {
+        guard range.contains(value) else {
+            throw ValidationError("\(name) is \(value), but has to be \(range.lowerBound) to \(range.upperBound)")
+        }
+    }
+
+    func run() throws {
+        if worker { return Worker(self).run() }
+        if trace || shrink { return try runOne() }
+        let report = Swarm(self).run()
+        if json {
+            let encoder = JSONEncoder()
+            encoder.outputFormatting = [.prettyPrinted, .sortedKeys]
+            print(String(decoding: try encoder.encode(report), as: UTF8.self))
+        } else {
+            report.print(for: self)
+        }
+        if let code = report.exitCode { throw ExitCode(code) }
+    }
+
+    // MARK: One seed
+
+    /// The run of a seed.
+    func scenario(_ seed: UInt64, keys: KeyRing) -> Scenario {
+        var options = SimulationOptions(switches: protocolName.switches, steps: steps)
+        options.keptFaults = faults?.places
+        return Scenario(seed: seed, profile: profiles.profile(of: seed), keys: keys, options: options)
+    }
+
+    func makeKeys() -> KeyRing {
+        guard let size = ClusterSize(replicas: replicas) else { preconditionFailure("the size was validated") }
+        return KeyRing(size: size, clients: clients, scheme: protocolName.switches.requestAuthentication)
+    }
+
+    /// The command that runs a seed again.
+    func replay(_ seed: UInt64, faults: [Int]? = nil, extra: String = "") -> String {
+        var words = ["aardvark-lab simulate --seeds \(seed) --profiles \(profiles.profile(of: seed).name)"]
+        if protocolName != .aardvark { words.append("--protocol \(protocolName.rawValue)") }
+        if replicas != 4 { words.append("--replicas \(replicas)") }
+        if clients != 6 { words.append("--clients \(clients)") }
+        if steps != 20_000 { words.append("--steps \(steps)") }
+        if let places = faults ?? self.faults?.places { words.append("--faults \(FaultPlaces(places: places))") }
+        if !extra.isEmpty { words.append(extra) }
+        return words.joined(separator: " ")
+    }
+
+    private func runOne() throws {
+        let seed = seeds.range.lowerBound
+        var scenario = scenario(seed, keys: makeKeys())
+        if shrink {
+            guard let rule = scenario.run().violation?.rule else {
+                print("seed \(seed) breaks no rule: there is nothing to shrink")
+                return
+            }
+            guard
+                let (places, _) = scenario.shrunk(breaking: rule, progress: { Console.note("without \($0.name) ...") })
+            else {
+                print("seed \(seed) breaks \(rule.rawValue) in one run and not in the other")
+                throw ExitCode(ExitCodes.crash)
+            }
+            print("the smallest set of faults that breaks \(rule.rawValue):")
+            for place in places { print("  \(place)  \(scenario.faults[place].name)") }
+            if places.isEmpty { print("  none: the network's and the disks' ordinary behaviour is enough") }
+            print(replay(seed, faults: places, extra: "--trace"))
+            scenario = scenario.keeping(places)
+        }
+        if trace { describe(scenario) }
+        let outcome = scenario.run(write: trace ? { print($0) } : nil)
+        if digest { print("digest \(SeedResult.hexadecimal(outcome.digest))") }
+        guard let violation = outcome.violation else {
+            print("seed \(seed): no rule broken, \(outcome.statistics.operations) operations")
+            return
+        }
+        print("seed \(seed): \(violation.kind.rawValue), \(violation.rule.rawValue): \(violation.sentence)")
+        throw ExitCode(violation.kind == .safety ? ExitCodes.safety : ExitCodes.liveness)
+    }
+
+    private func describe(_ scenario: Scenario) {
+        print("seed \(scenario.seed), profile \(scenario.profile.name), \(protocolName.rawValue), \(replicas) replicas")
+        for (place, fault) in scenario.faults.enumerated() {
+            let isKept = scenario.options.keptFaults?.contains(place) ?? true
+            print("  fault \(place)  \(fault.name)\(isKept ? "" : " (left out)")")
+        }
+        print(scenario.description)
+        print(Scenario.traceLegend)
+        print("")
+    }
+}
+
+/// What the process ends with.
+enum ExitCodes {
+    static let safety: Int32 = 3
+    static let liveness: Int32 = 4
+    static let crash: Int32 = 5
+}
