@@ -22,7 +22,7 @@ final class ReplicaCore {
     private var engine: Replica
     private let cluster: ClusterFile
     private let service: any ReplicatedService
-    private let store = InMemoryStateStore()
+    private let store: InMemoryStateStore
     private let verifier: RequestVerifier
     private let transfer: StateTransfer
     private weak var outlet: (any ReplicaOutlet)?
@@ -54,6 +54,8 @@ final class ReplicaCore {
             key: key,
             clients: Dictionary(uniqueKeysWithValues: cluster.clients.map { (ClientID($0.id), $0.publicKey) })
         )
+        // Those that may become stable, the stable one, and the one before it, which a peer may still be fetching.
+        store = InMemoryStateStore(checkpointsKept: limits.logWindow / limits.checkpointInterval + 2)
         transfer = StateTransfer(store: store, peers: cluster.size.members.filter { $0 != replica })
         self.cluster = cluster
         self.service = service

@@ -330,6 +330,7 @@ struct ClientTable: Sendable {
     /// - Returns: The agreed time of that state.
     mutating func restore(_ records: [SystemRecord]) -> Timestamp {
         var time = Timestamp.zero
+        let earlierSessions = entries.map(\.session)
         for position in entries.indices {
             entries[position].session = SessionID(0)
             entries[position].executed = 0
@@ -345,7 +346,11 @@ struct ClientTable: Sendable {
             }
         }
         for position in entries.indices {
+            if entries[position].session != earlierSessions[position] { entries[position].nextProposal = 1 }
             discardOutdated(position)
+            // What waits here and is not in that state is still to be proposed, and watched.
+            enqueueIfReady(position)
+            watchIfNext(position)
         }
         return time
     }

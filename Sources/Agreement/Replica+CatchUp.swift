@@ -76,7 +76,7 @@ extension Replica {
         let interval = UInt64(configuration.limits.checkpointInterval)
         let lastCheckpoint = executed.rawValue - executed.rawValue % interval
         return isBehind || highestNamed > executed || highestCertified > executed
-            || lastCheckpoint > log.low.rawValue || stateTarget != nil
+            || lastCheckpoint > log.low.rawValue || executed < log.low || stateTarget != nil
     }
 
     /// Asks for the content of batches that NEW-VIEW chose, or that committed without it: the primary need not have sent it.
@@ -102,6 +102,12 @@ extension Replica {
         effects.append(.note(.stalled(executed.next)))
         // Peers that have forgotten what is missing here have said which checkpoint is stable instead.
         if let stable = checkpoints.highestSigned, stable.sequence > executed { adopt(stable, into: &effects) }
+        // After a crash in the middle of a state transfer, the mark has moved and the state has not come.
+        if executed < log.low, stateTarget == nil, let root = checkpoints.certificate.first?.root {
+            stateTarget = log.low
+            effects.append(.note(.fetchesState(log.low)))
+            effects.append(.fetchState(log.low, root: root))
+        }
         effects.append(.send(.catchUp(catchUp), to: .others, after: logPosition))
         sayAgain(after: executed, to: .others, into: &effects)
         fetchBodies(into: &effects)
