@@ -104,7 +104,7 @@ let package = Package(
         .executableTarget(
             name: "aardvark-lab",
             dependencies: [
-                "Adversary", "Simulation", "Agreement", "Messages",
+                "Adversary", "Simulation", "Agreement", "Messages", "Invariants",
                 .product(name: "ArgumentParser", package: "swift-argument-parser"),
             ],
             swiftSettings: strict

@@ -2,6 +2,7 @@ import Adversary
 import Agreement
 import ArgumentParser
 import Foundation
+import Invariants
 import Messages
 import Simulation
 
@@ -118,7 +119,7 @@ struct SimulateCommand: ParsableCommand {
     }
 
     func makeKeys() -> KeyRing {
-        guard let size = ClusterSize(replicas: replicas) else { preconditionFailure("the size was validated") }
+        guard let size = ClusterSize(replicas: replicas) else { invariantViolated("the size was validated") }
         return KeyRing(size: size, clients: clients, scheme: protocolName.switches.requestAuthentication)
     }
 
