@@ -27,6 +27,8 @@ final class ReplicaCore {
     private let transfer: StateTransfer
     private weak var outlet: (any ReplicaOutlet)?
     private var effects: [Effect] = []
+    /// The section of the state that a batch executed tentatively has written.
+    private var tentative: TentativeMark?
 
     /// What has happened so far.
     private(set) var counters = ReplicaCounters()
@@ -187,7 +189,12 @@ final class ReplicaCore {
         case .fetchState(let sequence, let root):
             perform(transfer.begin(sequence, root: root, now: now), now)
         case .execute(let execution):
+            if execution.isTentative { tentative = store.beginTentative() }
             engine.executed(execution.sequence, results: execute(execution), now: now, into: &effects)
+        case .confirmExecution:
+            store.commit(takeTentative())
+        case .rollBackExecution:
+            store.rollBack(to: takeTentative())
         case .query(let read, let client):
             outlet?.reply(ReplicaAnswer.readReply(answer(to: read)).encoded, to: client)
         case .record(let records):
@@ -201,6 +208,11 @@ final class ReplicaCore {
             counters.count(event)
             outlet?.note(event)
         }
+    }
+
+    private func takeTentative() -> TentativeMark {
+        guard let mark = tentative.take() else { invariantViolated("no batch was executed tentatively") }
+        return mark
     }
 
     private func execute(_ execution: Execution) -> [[[UInt8]]] {
@@ -280,6 +292,7 @@ struct ReplicaCounters {
     private var stableCheckpoints: UInt64 = 0
     private var divergences: UInt64 = 0
     private var stalls: UInt64 = 0
+    private var rollbacks: UInt64 = 0
     private var dropped: [DropReason: UInt64] = [:]
     private var accusations: [Accusation: UInt64] = [:]
 
@@ -297,6 +310,7 @@ struct ReplicaCounters {
         case .stable: stableCheckpoints += 1
         case .diverged: divergences += 1
         case .stalled: stalls += 1
+        case .rolledBack: rollbacks += 1
         case .leftView: viewsLeft += 1
         case .enteredView: viewsEntered += 1
         case .fetchesState: stateTransfers += 1
@@ -321,6 +335,7 @@ struct ReplicaCounters {
             .init("views_entered", viewsEntered),
             .init("state_transfers", stateTransfers),
             .init("stalls", stalls),
+            .init("executions_rolled_back", rollbacks),
         ] + DropReason.allCases.map { .init("dropped_\($0.rawValue)", dropped[$0, default: 0]) }
             + Accusation.allCases.map { .init("accused_\($0.rawValue)", accusations[$0, default: 0]) }
     }

@@ -331,7 +331,7 @@ final class ReplicaRuntime: TransportDelegate, ReplicaOutlet {
             logger.notice("no progress", metadata: ["seq": "\(sequence.rawValue)", "suppressed": "\(suppressed)"])
         case .stable(let sequence):
             logger.debug("checkpoint stable", metadata: ["seq": "\(sequence.rawValue)"])
-        case .dropped, .proposed, .executed:
+        case .dropped, .proposed, .executed, .rolledBack:
             break
         }
     }

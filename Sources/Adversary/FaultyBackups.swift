@@ -213,7 +213,10 @@ public struct WrongReplies: ReplicaBehaviour {
 
     /// Changes the results.
     public mutating func reply(_ reply: Reply, to client: ClientID, as faulty: inout FaultyReplica) -> Fate<Reply> {
-        let payload = reply.payload
+        guard let payload = reply.payload else {
+            let digest = Digest.of([UInt8(truncatingIfNeeded: faulty.random.below(UInt64(3)))])
+            return .replace(reply.with(.digest(reply.session, reply.number, digest)))
+        }
         let results = payload.results.map { $0 + [1] }
         let outcomes: [Reply.Outcome] = [.executed, .sessionOpened, .sessionOutdated, .resultsTooLarge]
         let outcome = faulty.random.pick(outcomes) ?? payload.outcome
@@ -221,7 +224,7 @@ public struct WrongReplies: ReplicaBehaviour {
         let next = RequestNumber(payload.number.rawValue &+ 1)
         let early = Reply.Payload(session: payload.session, number: next, outcome: .executed, results: results)
         faulty.say(Reply(view: reply.view, sequence: reply.sequence, payload: early), to: client)
-        return .replace(Reply(view: reply.view, sequence: reply.sequence, payload: wrong))
+        return .replace(reply.with(.whole(wrong)))
     }
 
     /// Answers a read with another value, another digest, or a refusal.
@@ -236,6 +239,13 @@ public struct WrongReplies: ReplicaBehaviour {
     }
 }
 
+extension Reply {
+    /// The same about something else, committed or not.
+    fileprivate func with(_ content: Content) -> Reply {
+        Reply(view: view, sequence: sequence, isTentative: isTentative, content: content)
+    }
+}
+
 /// `reply-view-lie`: a replica that names a view of the far future in its replies, to send clients to a wrong primary.
 ///
 /// Both: a client believes the (f + 1)-th highest view. Source: this project (replies).
@@ -247,7 +257,9 @@ public struct ReplyViewLie: ReplicaBehaviour {
     public mutating func reply(_ reply: Reply, to client: ClientID, as faulty: inout FaultyReplica) -> Fate<Reply> {
         let views: [UInt64] = [0, 1, UInt64(faulty.replica.rawValue), reply.view.rawValue &+ 1, .max]
         let view = View(faulty.random.pick(views) ?? .max)
-        return .replace(Reply(view: view, sequence: reply.sequence, payload: reply.payload))
+        return .replace(
+            Reply(view: view, sequence: reply.sequence, isTentative: reply.isTentative, content: reply.content)
+        )
     }
 }
 

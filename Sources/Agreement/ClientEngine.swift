@@ -61,9 +61,7 @@ public struct ClientEngine: ~Copyable {
     private struct Outstanding {
         let request: Request
         let tickets: [UInt64]
-        var voters = VoteSet()
-        // Replies that differ are rare: a list beats a dictionary.
-        var candidates: [(payload: Reply.Payload, votes: VoteSet)] = []
+        var replies = ReplyTally()
         var deadline: Instant
         var tries = 0
 
@@ -71,25 +69,6 @@ public struct ClientEngine: ~Copyable {
             self.request = request
             self.tickets = tickets
             self.deadline = deadline
-        }
-
-        /// Counts a replica's latest reply and gives how many agree with it. A replica may say something else later: while a session is
-        /// opened, another one may become current.
-        mutating func count(_ payload: Reply.Payload, from replica: ReplicaID) -> Int {
-            if !voters.insert(replica) {
-                for index in candidates.indices {
-                    candidates[index].votes.remove(replica)
-                }
-                candidates.removeAll { $0.votes.count == 0 }
-            }
-            for index in candidates.indices where candidates[index].payload == payload {
-                candidates[index].votes.insert(replica)
-                return candidates[index].votes.count
-            }
-            var votes = VoteSet()
-            votes.insert(replica)
-            candidates.append((payload, votes))
-            return 1
         }
     }
 
@@ -111,6 +90,7 @@ public struct ClientEngine: ~Copyable {
     private var waiting = FirstInFirstOut<(ticket: UInt64, operation: [UInt8])>()
     private var waitingReads = FirstInFirstOut<(ticket: UInt64, operation: [UInt8])>()
     private var reads: ClientReads
+    private var repliers: Repliers
     private var views: [View]
     /// When a request is sent again next.
     private var retransmission: Instant?
@@ -133,6 +113,7 @@ public struct ClientEngine: ~Copyable {
         self.authenticator = authenticator
         outstanding = Array(repeating: nil, count: configuration.window)
         reads = ClientReads(size: configuration.size)
+        repliers = Repliers(size: configuration.size)
         views = Array(repeating: View(0), count: configuration.size.replicas)
     }
 
@@ -206,7 +187,8 @@ public struct ClientEngine: ~Copyable {
         while reads.pending.count < configuration.window, let next = waitingReads.first {
             waitingReads.removeFirst()
             let due = now.advanced(byNanoseconds: configuration.retransmissionNanoseconds)
-            let (read, whole) = reads.begin(next.operation, ticket: next.ticket, deadline: due)
+            let whole = repliers.next()
+            let read = reads.begin(next.operation, ticket: next.ticket, whole: whole, deadline: due)
             effects.append(.sendRead(read, whole: whole))
         }
         while waiting.count > 0, nextNumber < lowest + UInt64(configuration.window) {
@@ -226,6 +208,7 @@ public struct ClientEngine: ~Copyable {
                 session: session,
                 number: RequestNumber(nextNumber),
                 operations: operations,
+                replier: repliers.next(),
                 authenticator: authenticator
             )
             nextNumber += 1
@@ -263,11 +246,9 @@ public struct ClientEngine: ~Copyable {
     public mutating func receive(_ reply: Reply, from replica: ReplicaID, into effects: inout [Effect]) {
         invariant(configuration.size.contains(replica), "a replica outside the cluster")
         views[replica.index] = max(views[replica.index], reply.view)
-        let payload = reply.payload
-        let place = Int(payload.number.rawValue % UInt64(configuration.window))
-        guard payload.session == session, outstanding[place]?.request.number == payload.number else { return }
-        guard let votes = outstanding[place]?.count(payload, from: replica),
-            votes >= configuration.size.weakQuorum
+        let place = Int(reply.number.rawValue % UInt64(configuration.window))
+        guard reply.session == session, outstanding[place]?.request.number == reply.number,
+            let payload = outstanding[place]?.replies.count(reply, from: replica, of: configuration.size)
         else { return }
         finish(place, payload, into: &effects)
     }
@@ -351,13 +332,18 @@ public struct ClientEngine: ~Copyable {
 
     /// ``deadline`` has come: what waited too long goes to every replica.
     public mutating func timePassed(now: Instant, into effects: inout [Effect]) {
-        for read in reads.expire(now) { order(read) }
+        for read in reads.expire(now) {
+            if reads.lacksResult(read) { repliers.avoid(read.whole) }
+            order(read)
+        }
         flush(now: now, into: &effects)
         guard let due = retransmission, due <= now else { return }
         var earliest: Instant?
         for place in outstanding.indices {
             guard var item = outstanding[place] else { continue }
             if item.deadline <= now {
+                // Enough replicas agree on a result that the one asked for it keeps back.
+                if item.replies.lacksPayload(configuration.size) { repliers.avoid(item.request.replier) }
                 item.tries = min(item.tries + 1, 5)
                 item.deadline = now.advanced(
                     byNanoseconds: configuration.retransmissionNanoseconds << UInt64(item.tries)

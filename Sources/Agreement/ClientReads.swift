@@ -19,6 +19,8 @@ struct ClientReads: Sendable {
         let tag: UInt64
         let ticket: UInt64
         let operation: [UInt8]
+        /// The replica that was asked for the result itself.
+        let whole: ReplicaID
         let deadline: Instant
         var voters = VoteSet()
         var refusals = VoteSet()
@@ -40,15 +42,19 @@ struct ClientReads: Sendable {
 
     /// Notes that a read is sent.
     ///
-    /// - Returns: The question; one replica is asked for the whole result, which one goes round.
-    mutating func begin(_ operation: [UInt8], ticket: UInt64, deadline: Instant) -> (
-        read: ReadRequest, whole: ReplicaID
-    ) {
+    /// - Parameter whole: The replica that is asked for the whole result.
+    /// - Returns: The question.
+    mutating func begin(_ operation: [UInt8], ticket: UInt64, whole: ReplicaID, deadline: Instant) -> ReadRequest {
         let tag = nextTag
         nextTag += 1
-        pending[tag] = Pending(tag: tag, ticket: ticket, operation: operation, deadline: deadline)
-        let whole = ReplicaID(UInt8(tag % UInt64(size.replicas)))
-        return (ReadRequest(tag: tag, wantsResult: false, operation: operation), whole)
+        pending[tag] = Pending(tag: tag, ticket: ticket, operation: operation, whole: whole, deadline: deadline)
+        return ReadRequest(tag: tag, wantsResult: false, operation: operation)
+    }
+
+    /// Whether enough replicas agree on a result that the one asked for it keeps back.
+    func lacksResult(_ read: Pending) -> Bool {
+        guard let most = read.candidates.max(by: { $0.votes.count < $1.votes.count }) else { return false }
+        return most.votes.count >= size.quorum && !read.results.contains { $0.digest == most.digest }
     }
 
     /// Counts a replica's first answer to a read.

@@ -270,15 +270,49 @@ struct ClientTable: Sendable {
         return entry.pending(RequestNumber(entry.nextProposal))?.value
     }
 
-    /// Decides whether a request of a committed batch takes effect, and if so counts it as executed. Exactly once, in the client's own
-    /// order: the rule of safety of PBFT section 4.1, the same at every replica because only executed requests change what it reads.
+    /// How far a client has come: all that decides whether its next request takes effect.
+    private struct Progress {
+        var session: SessionID
+        var executed: UInt64
+
+        /// Decides whether a request takes effect here, and if so counts it. Exactly once, in the client's own order: the rule of safety
+        /// of PBFT section 4.1, the same at every replica because only executed requests change what it reads.
+        mutating func advance(by request: Request) -> Bool {
+            switch request.kind {
+            case .openSession:
+                guard request.session > session else { return false }
+                self = Progress(session: request.session, executed: 0)
+            case .ordered:
+                guard request.session == session, session > SessionID(0), request.number.rawValue == executed + 1
+                else { return false }
+                executed += 1
+            }
+            return true
+        }
+    }
+
+    private func progress(_ position: Int) -> Progress {
+        Progress(session: entries[position].session, executed: entries[position].executed)
+    }
+
+    /// The requests of a batch that would take effect now, in their order; nothing is counted.
+    func effective(_ requests: [Request]) -> [Request] {
+        var reached: [Int: Progress] = [:]
+        return requests.filter { request in
+            guard let position = index[request.client] else { return false }
+            return reached[position, default: progress(position)].advance(by: request)
+        }
+    }
+
+    /// Decides whether a request of a committed batch takes effect, and if so counts it as executed.
     mutating func begin(_ request: Request) -> Bool {
         guard let position = index[request.client] else { return false }
+        var progress = progress(position)
+        guard progress.advance(by: request) else { return false }
+        entries[position].session = progress.session
+        entries[position].executed = progress.executed
         switch request.kind {
         case .openSession:
-            guard request.session > entries[position].session else { return false }
-            entries[position].session = request.session
-            entries[position].executed = 0
             entries[position].replies = Array(repeating: nil, count: window)
             entries[position].pending = []
             entries[position].nextProposal = 1
@@ -288,21 +322,15 @@ struct ClientTable: Sendable {
             } else {
                 entries[position].pendingBytes = entries[position].opening?.value.bytes.count ?? 0
             }
-            rewatch(position)
-            return true
         case .ordered:
-            guard request.session == entries[position].session, request.session > SessionID(0),
-                request.number.rawValue == entries[position].executed + 1
-            else { return false }
-            entries[position].executed += 1
             removePending(position, request.number)
             if entries[position].nextProposal <= entries[position].executed {
                 entries[position].nextProposal = entries[position].executed + 1
                 enqueueIfReady(position)
             }
-            rewatch(position)
-            return true
         }
+        rewatch(position)
+        return true
     }
 
     private mutating func removePending(_ position: Int, _ number: RequestNumber) {

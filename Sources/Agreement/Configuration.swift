@@ -14,16 +14,22 @@ public struct ProtocolSwitches: Hashable, Sendable {
     /// How client requests prove whose they are.
     public var requestAuthentication: RequestAuthentication
 
+    /// Whether a prepared batch is executed before it is known to be committed (PBFT section 5.1.2). It saves a message delay while
+    /// 2f + 1 replicas answer. If one of them does not, and a faulty primary keeps another in the dark, each request waits for its
+    /// retransmission: so Aardvark does without.
+    public var tentativeExecution: Bool
+
     /// Sets every switch.
-    public init(requestAuthentication: RequestAuthentication) {
+    public init(requestAuthentication: RequestAuthentication, tentativeExecution: Bool) {
         self.requestAuthentication = requestAuthentication
+        self.tentativeExecution = tentativeExecution
     }
 
     /// Castro and Liskov's protocol (OSDI 1999).
-    public static let pbft = ProtocolSwitches(requestAuthentication: .macVector)
+    public static let pbft = ProtocolSwitches(requestAuthentication: .macVector, tentativeExecution: true)
 
     /// Clement et al.'s protocol (NSDI 2009).
-    public static let aardvark = ProtocolSwitches(requestAuthentication: .signature)
+    public static let aardvark = ProtocolSwitches(requestAuthentication: .signature, tentativeExecution: false)
 }
 
 /// Every bound of the engine in one place, checked against each other by ``problem``.

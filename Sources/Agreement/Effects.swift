@@ -62,6 +62,10 @@ public struct Execution: Sendable {
     public let time: Timestamp
     /// The requests whose operations are executed.
     public let requests: [Request]
+    /// Whether the batch is prepared and not yet known to be committed (PBFT section 5.1.2): what it does to the state must be kept so
+    /// that it can be taken back, until ``Effect/confirmExecution(_:)`` or ``Effect/rollBackExecution(_:)``. No other batch is executed
+    /// and no checkpoint taken before that.
+    public let isTentative: Bool
 }
 
 /// A replicated entry of the engine's own: kept in the authenticated state beside the service's, so that checkpoints, rollback and
@@ -113,6 +117,11 @@ public enum Effect: Sendable {
     case fetchState(SequenceNumber, root: Digest)
     /// Execute a batch on the state and answer with ``Replica/executed(_:results:now:into:)``.
     case execute(Execution)
+    /// The batch that was executed tentatively is committed: what it did to the state is final.
+    case confirmExecution(SequenceNumber)
+    /// The batch that was executed tentatively may not commit in its place: the state is again as it was before. Also before the state
+    /// of a checkpoint is fetched.
+    case rollBackExecution(SequenceNumber)
     /// Answer a read-only operation from the state as it is now, to the client's channel.
     case query(ReadRequest, for: ClientID)
     /// Put the engine's own entries into the state.
@@ -133,7 +142,9 @@ public enum Event: Hashable, Sendable {
     case accused(ReplicaID, Accusation)
     /// A batch was proposed with so many requests.
     case proposed(SequenceNumber, requests: Int)
-    /// A batch was executed: so many requests took effect, with so many operations.
+    /// A batch that was executed tentatively was taken back.
+    case rolledBack(SequenceNumber)
+    /// A batch was executed and is committed: so many requests took effect, with so many operations.
     case executed(SequenceNumber, requests: Int, operations: Int)
     /// A checkpoint became stable.
     case stable(SequenceNumber)

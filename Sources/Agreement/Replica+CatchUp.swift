@@ -104,6 +104,7 @@ extension Replica {
         if let stable = checkpoints.highestSigned, stable.sequence > executed { adopt(stable, into: &effects) }
         // After a crash in the middle of a state transfer, the mark has moved and the state has not come.
         if executed < log.low, stateTarget == nil, let root = checkpoints.certificate.first?.root {
+            rollBack(into: &effects)
             stateTarget = log.low
             effects.append(.note(.fetchesState(log.low)))
             effects.append(.fetchState(log.low, root: root))

@@ -2,22 +2,70 @@ import Cryptography
 import Invariants
 import Messages
 
-/// Execution in order, replies, and checkpoints (PBFT sections 4.2 and 4.3).
+/// A batch that the shell was asked to execute.
+struct BatchUnderExecution: Sendable {
+    let execution: Execution
+    let digest: Digest
+    /// Where the log holds what the replies rest on.
+    let position: LogPosition
+    /// Whether it is to be taken back as soon as it is done.
+    var isAbandoned = false
+}
+
+/// A batch that was executed before it is known to be committed: at most one, and all before it are committed (PBFT section 5.1.2).
+///
+/// Only the shell's state has changed, in a way that can be taken back. The client table, the reply cache and the agreed time change
+/// when the batch is confirmed, so that a rollback is to forget this.
+struct TentativeBatch: Sendable {
+    let execution: Execution
+    let digest: Digest
+    let payloads: [Reply.Payload]
+    /// Requests that came again since: their clients need a committed reply.
+    var askedAgain: Set<WatchedRequest> = []
+}
+
+/// Execution in order, tentative or not, and replies (PBFT sections 4.2 and 5.1).
 extension Replica {
-    /// Hands the next batch to execution when it is committed and the shell is not busy with one.
+    /// Hands the next batch to execution, when the shell is not busy with one: finally if it is committed, otherwise tentatively if it is
+    /// prepared.
     mutating func executeNext(into effects: inout [Effect]) {
         let sequence = executed.next
-        guard executing == nil, log.contains(sequence), let batch = log[sequence].committed else { return }
-        executing = sequence
-        executingPosition = log[sequence].preparedPosition
-        agreedTime = max(agreedTime, batch.time)
-        var effective: [Request] = []
-        effective.reserveCapacity(batch.requests.count)
-        for request in batch.requests where clients.begin(request) {
-            effective.append(request)
+        guard executing == nil, log.contains(sequence) else { return }
+        if let batch = log[sequence].committed {
+            if let done = tentative {
+                if done.digest == batch.digest { return confirm(done, into: &effects) }
+                rollBack(into: &effects)
+            }
+            agreedTime = max(agreedTime, batch.time)
+            var effective: [Request] = []
+            effective.reserveCapacity(batch.requests.count)
+            for request in batch.requests where clients.begin(request) {
+                effective.append(request)
+            }
+            execute(effective, of: batch, at: sequence, isTentative: false, into: &effects)
+        } else if configuration.switches.tentativeExecution, isActive, tentative == nil, log[sequence].isPrepared,
+            let batch = log[sequence].accepted?.batch
+        {
+            execute(clients.effective(batch.requests), of: batch, at: sequence, isTentative: true, into: &effects)
         }
-        executingBatch = effective
-        effects.append(.execute(Execution(sequence: sequence, time: agreedTime, requests: effective)))
+    }
+
+    private mutating func execute(
+        _ requests: [Request],
+        of batch: Batch,
+        at sequence: SequenceNumber,
+        isTentative: Bool,
+        into effects: inout [Effect]
+    ) {
+        let execution = Execution(
+            sequence: sequence,
+            time: max(agreedTime, batch.time),
+            requests: requests,
+            isTentative: isTentative
+        )
+        let position = log[sequence].preparedPosition
+        executing = BatchUnderExecution(execution: execution, digest: batch.digest, position: position)
+        effects.append(.execute(execution))
     }
 
     /// The shell has executed a batch.
@@ -33,31 +81,117 @@ extension Replica {
         now: ClockReading,
         into effects: inout [Effect]
     ) {
-        invariant(sequence == executing, "a batch was executed that was not asked for")
-        invariant(results.count == executingBatch.count, "a request without results")
-        var replies: [AddressedReply] = []
-        replies.reserveCapacity(results.count)
-        var records: [SystemRecord] = []
-        records.reserveCapacity(2 * results.count + 1)
-        var operations = 0
-        for (request, results) in zip(executingBatch, results) {
+        guard let done = executing, done.execution.sequence == sequence else {
+            invariantViolated("a batch was executed that was not asked for")
+        }
+        executing = nil
+        let requests = done.execution.requests
+        invariant(results.count == requests.count, "a request without results")
+        var payloads: [Reply.Payload] = []
+        payloads.reserveCapacity(results.count)
+        for (request, results) in zip(requests, results) {
             invariant(results.count == request.operationCount, "an operation without its result")
-            operations += results.count
-            let payload = Self.payload(for: request, results: results)
-            records.append(contentsOf: clients.finish(payload, for: request.client, at: sequence))
-            let reply = Reply(view: logView, sequence: sequence, payload: payload)
+            payloads.append(Self.payload(for: request, results: results))
+        }
+        if done.execution.isTentative {
+            tentative = TentativeBatch(execution: done.execution, digest: done.digest, payloads: payloads)
+            if done.isAbandoned {
+                rollBack(into: &effects)
+            } else {
+                reply(to: requests, payloads, at: done, into: &effects)
+            }
+            executeNext(into: &effects)
+        } else {
+            reply(to: requests, payloads, at: done, into: &effects)
+            complete(done.execution, payloads, into: &effects)
+        }
+    }
+
+    /// A long payload goes out whole from the replica that its client named; from the others as a digest.
+    private func reply(
+        to requests: [Request],
+        _ payloads: [Reply.Payload],
+        at done: BatchUnderExecution,
+        into effects: inout [Effect]
+    ) {
+        guard !requests.isEmpty else { return }
+        var replies: [AddressedReply] = []
+        replies.reserveCapacity(requests.count)
+        for (request, payload) in zip(requests, payloads) {
+            let isWhole = request.replier == configuration.replica || !payload.isLong
+            let reply = Reply(
+                view: logView,
+                sequence: done.execution.sequence,
+                isTentative: done.execution.isTentative,
+                content: isWhole ? .whole(payload) : payload.summary
+            )
             replies.append(AddressedReply(client: request.client, reply: reply))
         }
-        for client in Set(executingBatch.map(\.client)).sorted() {
+        effects.append(.reply(replies, after: done.position))
+    }
+
+    /// The batch that was executed tentatively is committed.
+    private mutating func confirm(_ done: TentativeBatch, into effects: inout [Effect]) {
+        tentative = nil
+        let execution = done.execution
+        agreedTime = execution.time
+        for request in execution.requests {
+            let takesEffect = clients.begin(request)
+            invariant(takesEffect, "a tentative execution of what takes no effect")
+        }
+        effects.append(.confirmExecution(execution.sequence))
+        var replies: [AddressedReply] = []
+        for (request, payload) in zip(execution.requests, done.payloads)
+        where done.askedAgain.contains(WatchedRequest(request)) {
+            let reply = Reply(view: logView, sequence: execution.sequence, payload: payload)
+            replies.append(AddressedReply(client: request.client, reply: reply))
+        }
+        if !replies.isEmpty { effects.append(.reply(replies, after: logPosition)) }
+        complete(execution, done.payloads, into: &effects)
+    }
+
+    /// Takes a tentative execution back, or sees to it that one under way is.
+    mutating func rollBack(into effects: inout [Effect]) {
+        if executing?.execution.isTentative == true { executing?.isAbandoned = true }
+        guard let undone = tentative else { return }
+        tentative = nil
+        effects.append(.rollBackExecution(undone.execution.sequence))
+        effects.append(.note(.rolledBack(undone.execution.sequence)))
+    }
+
+    /// A client asks again for what was answered tentatively: it gets a committed reply with the commit.
+    ///
+    /// - Returns: false when the request was not.
+    mutating func noteAskedAgain(_ request: Request) -> Bool {
+        let name = WatchedRequest(request)
+        guard tentative?.execution.requests.contains(where: { WatchedRequest($0) == name }) == true else {
+            return false
+        }
+        tentative?.askedAgain.insert(name)
+        return true
+    }
+
+    /// A committed batch is executed: what follows for the replicated tables, and for everything that waited for it.
+    private mutating func complete(
+        _ execution: Execution,
+        _ payloads: [Reply.Payload],
+        into effects: inout [Effect]
+    ) {
+        let sequence = execution.sequence
+        let requests = execution.requests
+        var records: [SystemRecord] = []
+        records.reserveCapacity(2 * requests.count + 1)
+        var operations = 0
+        for (request, payload) in zip(requests, payloads) {
+            operations += request.operationCount
+            records.append(contentsOf: clients.finish(payload, for: request.client, at: sequence))
+        }
+        for client in Set(requests.map(\.client)).sorted() {
             if let progress = clients.progress(of: client) { records.append(progress) }
         }
         records.append(SystemRecord(key: ClientTable.agreedTimeKey, value: Self.encoded(agreedTime)))
         effects.append(.record(records))
-        if !replies.isEmpty {
-            effects.append(.reply(replies, after: executingPosition))
-        }
-        effects.append(.note(.executed(sequence, requests: replies.count, operations: operations)))
-        executing = nil
+        effects.append(.note(.executed(sequence, requests: requests.count, operations: operations)))
         executed = sequence
         isBehind = false
         // The view works, so the next suspicion starts from T again.
@@ -88,109 +222,5 @@ extension Replica {
         var bytes: [UInt8] = []
         bytes.append(littleEndian: time.nanoseconds)
         return bytes
-    }
-
-    /// The shell has computed the root of the state after a batch.
-    public mutating func checkpointTaken(
-        _ sequence: SequenceNumber,
-        root: Digest,
-        now: ClockReading,
-        into effects: inout [Effect]
-    ) {
-        checkpoints.setOwnRoot(root, at: sequence)
-        let own = Checkpoint(
-            sequence,
-            root: root,
-            by: configuration.replica,
-            cluster: configuration.cluster,
-            signer: signer
-        )
-        checkpoints.add(own, low: log.low)
-        effects.append(.send(.checkpoint(Unverified(own)), to: .others, after: logPosition))
-        stabilise(sequence, into: &effects)
-    }
-
-    mutating func onCheckpoint(_ checkpoint: Unverified<Checkpoint>, into effects: inout [Effect]) {
-        let claim = checkpoint.claim
-        guard claim.replica != configuration.replica,
-            claim.sequence.rawValue.isMultiple(of: UInt64(configuration.limits.checkpointInterval)),
-            checkpoints.wants(claim, low: log.low)
-        else { return drop(.uselessCheckpoint, into: &effects) }
-        effects.append(.checkCheckpoint(checkpoint))
-    }
-
-    /// A checkpoint's signature was checked and is good.
-    public mutating func checkpointVerified(
-        _ checkpoint: Verified<Checkpoint>,
-        now: ClockReading,
-        into effects: inout [Effect]
-    ) {
-        checkpoints.add(checkpoint.value, low: log.low)
-        isBehind = isBehind || checkpoint.value.sequence > log.high
-        stabilise(checkpoint.value.sequence, into: &effects)
-        watchForStall(now)
-    }
-
-    /// Moves the water marks up when a quorum has one root for a number, and this replica the same; or when the quorum is beyond the
-    /// marks, so that the others have forgotten what this replica would need to get there.
-    private mutating func stabilise(_ sequence: SequenceNumber, into effects: inout [Effect]) {
-        guard sequence > log.low else { return }
-        switch checkpoints.verdict(at: sequence) {
-        case .open:
-            return
-        case .diverged:
-            // What this replica executed is not what the others did. Its marks stay, and once the others are beyond them it fetches
-            // their state.
-            effects.append(.note(.diverged(sequence)))
-        case .ahead(let stable):
-            // Within the marks this replica may still come so far itself; if it does not, the stall timer adopts it.
-            highestCertified = max(highestCertified, sequence)
-            if sequence > log.high { adopt(stable, into: &effects) }
-        case .stable(let stable):
-            advanceLog(stable, into: &effects)
-            effects.append(.discardCheckpoints(before: sequence))
-        }
-    }
-
-    private mutating func advanceLog(_ stable: CheckpointTracker.Stable, into effects: inout [Effect]) {
-        checkpoints.stabilise(stable.sequence, certificate: stable.certificate)
-        log.truncate(to: stable.sequence)
-        progressed()
-        nextSequence = max(nextSequence, log.low.next)
-        _ = persist(.stable(stable.sequence, certificate: stable.certificate), into: &effects)
-        effects.append(.note(.stable(stable.sequence)))
-    }
-
-    /// Takes a stable checkpoint whose state is not here: votes go on from it, and the state is fetched.
-    mutating func adopt(_ stable: CheckpointTracker.Stable, into effects: inout [Effect]) {
-        guard stable.sequence > log.low else { return }
-        advanceLog(stable, into: &effects)
-        guard executed < stable.sequence || stateTarget != nil else { return }
-        stateTarget = stable.sequence
-        effects.append(.note(.fetchesState(stable.sequence)))
-        effects.append(.fetchState(stable.sequence, root: stable.root))
-    }
-
-    /// The state of a stable checkpoint was fetched and installed, the engine's own entries with it.
-    ///
-    /// - Parameters:
-    ///   - sequence: The checkpoint, as the effect named it.
-    ///   - records: The engine's entries of that state.
-    ///   - now: The shell's clocks.
-    ///   - effects: What is to be done is appended here.
-    public mutating func stateInstalled(
-        _ sequence: SequenceNumber,
-        records: [SystemRecord],
-        now: ClockReading,
-        into effects: inout [Effect]
-    ) {
-        guard sequence == stateTarget, sequence > executed else { return }
-        invariant(executing == nil, "state was installed under an execution")
-        stateTarget = nil
-        executed = sequence
-        agreedTime = clients.restore(records)
-        progressed()
-        releaseReads(into: &effects)
-        executeNext(into: &effects)
     }
 }

@@ -153,6 +153,7 @@ extension Replica {
     /// Follows a view that this replica had left before it began: no vote, but what commits in it is executed. Nothing is recorded, since
     /// nothing is said; after a restart the others say it again.
     private mutating func follow(_ complete: InstalledNewView, now: ClockReading, into effects: inout [Effect]) {
+        rollBack(into: &effects)
         adoptStart(of: complete, into: &effects)
         logView = complete.newView.view
         log.enterView()
@@ -175,6 +176,8 @@ extension Replica {
     mutating func enter(_ complete: InstalledNewView, now: ClockReading, into effects: inout [Effect]) {
         let newView = complete.newView
         invariant(newView.view > view || !isActive, "views only grow")
+        // What the view prepared comes back in NEW-VIEW, if it may have been acted on; then it is executed again.
+        rollBack(into: &effects)
         adoptStart(of: complete, into: &effects)
         view = newView.view
         logView = view

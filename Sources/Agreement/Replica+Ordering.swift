@@ -202,6 +202,7 @@ extension Replica {
         log[sequence].commits.add(digest, from: configuration.replica)
         let vote = Vote(.commit, view: view, sequence: sequence, digest: digest)
         effects.append(.send(.vote(vote), to: .others, after: position))
+        executeNext(into: &effects)
     }
 
     /// 2f + 1 COMMITs hold f + 1 correct replicas that have prepared the batch, so it is committed whatever this replica has seen of it

@@ -26,6 +26,7 @@ extension Replica {
             effects.append(.checkRequest(request, from: source))
         case .waiting(let known):
             // A client that sends a request again to a backup has waited too long for the primary.
+            if noteAskedAgain(known.value) { return }
             if source == .client, isActive, !isPrimary {
                 forward(known, into: &effects)
             } else {

@@ -20,13 +20,13 @@ public struct Replica: ~Copyable {
     /// The last view in which this replica was active: the votes in the log are of this view.
     var logView = View(0)
 
-    /// The last batch handed to execution and finished.
+    /// The last batch that was executed and is committed.
     public internal(set) var executed = SequenceNumber.zero
 
     /// The batch that the shell executes now.
-    var executing: SequenceNumber?
-    var executingBatch: [Request] = []
-    var executingPosition = LogPosition.start
+    var executing: BatchUnderExecution?
+    /// The batch after ``executed`` when it was executed before it is known to be committed.
+    var tentative: TentativeBatch?
 
     /// The agreed time of the last executed batch.
     var agreedTime = Timestamp.zero

@@ -21,6 +21,7 @@ public enum MalformedMessage: Error, Hashable, Sendable {
         case claims
         case counters
         case flag
+        case flags
         case kind
         case operation
         case outcome

@@ -83,6 +83,26 @@ public struct SequenceNumber: Hashable, Comparable, Sendable, CustomStringConver
     public var description: String { "n\(rawValue)" }
 }
 
+/// How often a client's key was set: a signature or MAC is good under the key of its epoch only.
+public struct KeyEpoch: Hashable, Comparable, Sendable, CustomStringConvertible {
+    /// The epoch of the keys that a cluster starts with.
+    public static let genesis = KeyEpoch(0)
+
+    /// The number itself.
+    public let rawValue: UInt32
+
+    /// Names the epoch with this number.
+    public init(_ rawValue: UInt32) {
+        self.rawValue = rawValue
+    }
+
+    /// The order of the numbers.
+    public static func < (left: KeyEpoch, right: KeyEpoch) -> Bool { left.rawValue < right.rawValue }
+
+    /// For example `k1`.
+    public var description: String { "k\(rawValue)" }
+}
+
 /// One life of a client: opened by an ordered request, its request numbers start at 1. A later session makes an earlier one void, so
 /// that a client that lost its counter neither stalls nor signs one number twice.
 public struct SessionID: Hashable, Comparable, Sendable, CustomStringConvertible {

@@ -4,8 +4,20 @@ import Invariants
 /// REPLY: what became of a request (PBFT section 4.1). The channel authenticates it.
 ///
 /// View and sequence number say where the request was ordered; they are not part of what f + 1 replicas must agree on. The payload is:
-/// equal payloads are equal results.
+/// equal payloads are equal results. A long payload comes whole from the replica that the client named; the others send its digest
+/// (PBFT section 5.1.1).
 public struct Reply: Sendable {
+    /// The longest payload, in bytes, that every replica sends whole: a digest would save nothing.
+    public static let wholePayloadBytes = 64
+
+    /// The payload, or what identifies it.
+    public enum Content: Sendable, Hashable {
+        /// All of it.
+        case whole(Payload)
+        /// The request's session and number, and BLAKE2b-256 of the payload's bytes.
+        case digest(SessionID, RequestNumber, Digest)
+    }
+
     /// What became of the request.
     public enum Outcome: UInt8, Sendable {
         /// The operations were executed; there is a result for each.
@@ -24,8 +36,33 @@ public struct Reply: Sendable {
     public let view: View
     /// The batch's sequence number.
     public let sequence: SequenceNumber
+    /// Whether the batch was executed before it was known to be committed (PBFT section 5.1.2): such a reply counts among 2f + 1 of the
+    /// same view and sequence number only.
+    public let isTentative: Bool
     /// What the replicas must agree on.
-    public let payload: Payload
+    public let content: Content
+
+    /// The session of the request.
+    public var session: SessionID {
+        switch content {
+        case .whole(let payload): payload.session
+        case .digest(let session, _, _): session
+        }
+    }
+
+    /// The number of the request.
+    public var number: RequestNumber {
+        switch content {
+        case .whole(let payload): payload.number
+        case .digest(_, let number, _): number
+        }
+    }
+
+    /// The payload, unless only its digest is here.
+    public var payload: Payload? {
+        if case .whole(let payload) = content { return payload }
+        return nil
+    }
 
     /// The part of a reply that f + 1 replicas must agree on: the request's place in its session, the outcome and the results.
     public struct Payload: Sendable, Hashable {
@@ -100,28 +137,65 @@ public struct Reply: Sendable {
     }
 
     /// Makes a reply.
-    public init(view: View, sequence: SequenceNumber, payload: Payload) {
+    public init(view: View, sequence: SequenceNumber, isTentative: Bool = false, content: Content) {
         self.view = view
         self.sequence = sequence
-        self.payload = payload
+        self.isTentative = isTentative
+        self.content = content
     }
+
+    /// Makes a committed reply with the whole payload.
+    public init(view: View, sequence: SequenceNumber, payload: Payload) {
+        self.init(view: view, sequence: sequence, content: .whole(payload))
+    }
+
+    private static let tentativeFlag: UInt8 = 1
+    private static let digestFlag: UInt8 = 2
 
     init(decoding source: [UInt8], in range: Range<Int>) throws(MalformedMessage) {
         var reader = ByteReader(source, in: range)
         _ = try reader.readUInt8()
+        let flags = try reader.readUInt8()
+        guard flags & ~(Self.tentativeFlag | Self.digestFlag) == 0 else { throw .badField(.flags) }
+        isTentative = flags & Self.tentativeFlag != 0
         view = View(try reader.readUInt64())
         sequence = SequenceNumber(try reader.readUInt64())
-        payload = try Payload(decoding: source, in: reader.position..<range.upperBound)
+        if flags & Self.digestFlag != 0 {
+            let session = SessionID(try reader.readUInt64())
+            let number = RequestNumber(try reader.readUInt64())
+            content = .digest(session, number, try reader.readDigest())
+            try reader.finish()
+        } else {
+            content = .whole(try Payload(decoding: source, in: reader.position..<range.upperBound))
+        }
     }
 
     /// The encoding.
     public var encoded: [UInt8] {
         var bytes: [UInt8] = []
-        bytes.reserveCapacity(17 + payload.bytes.count)
+        bytes.reserveCapacity(18 + (payload?.bytes.count ?? 48))
         bytes.append(Self.type)
+        var flags: UInt8 = isTentative ? Self.tentativeFlag : 0
+        if case .digest = content { flags |= Self.digestFlag }
+        bytes.append(flags)
         bytes.append(littleEndian: view.rawValue)
         bytes.append(littleEndian: sequence.rawValue)
-        bytes.append(contentsOf: payload.bytes)
+        switch content {
+        case .whole(let payload):
+            bytes.append(contentsOf: payload.bytes)
+        case .digest(let session, let number, let digest):
+            bytes.append(littleEndian: session.rawValue)
+            bytes.append(littleEndian: number.rawValue)
+            digest.append(to: &bytes)
+        }
         return bytes
     }
+}
+
+extension Reply.Payload {
+    /// Whether replicas send only the digest of it, but for the one that the client named.
+    public var isLong: Bool { bytes.count > Reply.wholePayloadBytes }
+
+    /// What all but the named replica send of a long payload.
+    public var summary: Reply.Content { .digest(session, number, Digest.of(bytes)) }
 }

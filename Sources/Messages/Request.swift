@@ -27,12 +27,16 @@ public struct Request: Sendable {
 
     /// The client that asks.
     public let client: ClientID
+    /// The epoch of the client's key that authenticates the request.
+    public let keyEpoch: KeyEpoch
     /// The client's session.
     public let session: SessionID
     /// The request's number in the session.
     public let number: RequestNumber
     /// What it asks for.
     public let kind: Kind
+    /// The replica that the client wants a long result from; the others send its digest (PBFT section 5.1.1).
+    public let replier: ReplicaID
     /// How many operations it carries: 0 to open a session, otherwise 1 to ``MessageLimits/operationsPerRequest``.
     public let operationCount: Int
     /// How it is authenticated.
@@ -48,23 +52,27 @@ public struct Request: Sendable {
     private let operationsStart: Int
     private let authenticationStart: Int
 
-    /// The bytes of client, session, number, kind and count, with the type before them.
-    private static let headerBytes = 1 + 4 + 8 + 8 + 1 + 2
+    /// The bytes of client, key epoch, session, number, kind, replier and count, with the type before them.
+    private static let headerBytes = 1 + 4 + 4 + 8 + 8 + 1 + 1 + 2
 
     /// Makes a request and authenticates it.
     ///
     /// - Parameters:
     ///   - client: The client that asks.
-    ///   - session: Its session.
+    ///   - keyEpoch: The epoch of the key that the authenticator has.
+    ///   - session: The client's session.
     ///   - number: ``RequestNumber/opening`` to open the session, otherwise the request's number in it.
     ///   - operations: Empty to open a session; otherwise at most ``MessageLimits/operationsPerRequest`` operations of at most
     ///     ``MessageLimits/operationBytes`` each, together with the rest at most ``MessageLimits/requestBytes``.
+    ///   - replier: The replica that a long result is wanted from.
     ///   - authenticator: Signs or MACs the digest.
     public init(
         client: ClientID,
+        keyEpoch: KeyEpoch = .genesis,
         session: SessionID,
         number: RequestNumber,
         operations: [[UInt8]],
+        replier: ReplicaID = ReplicaID(0),
         authenticator: RequestAuthenticator
     ) {
         invariant(operations.count <= MessageLimits.operationsPerRequest, "a bundle over its bound")
@@ -75,10 +83,12 @@ public struct Request: Sendable {
         )
         bytes.append(Self.type)
         bytes.append(littleEndian: client.rawValue)
+        bytes.append(littleEndian: keyEpoch.rawValue)
         bytes.append(littleEndian: session.rawValue)
         bytes.append(littleEndian: number.rawValue)
         kind = operations.isEmpty ? .openSession : .ordered
         bytes.append(kind.rawValue)
+        bytes.append(replier.rawValue)
         bytes.append(littleEndian: UInt16(operations.count))
         operationsStart = bytes.count
         for operation in operations {
@@ -90,6 +100,8 @@ public struct Request: Sendable {
         authenticator.appendAuthentication(of: digest, to: &bytes)
         invariant(bytes.count <= MessageLimits.requestBytes, "a request over its bound")
         self.client = client
+        self.keyEpoch = keyEpoch
+        self.replier = replier
         self.session = session
         self.number = number
         operationCount = operations.count
@@ -100,7 +112,7 @@ public struct Request: Sendable {
 
     /// Reads a request that is the whole of `range`.
     ///
-    /// - Throws: ``MalformedMessage`` for anything that ``init(client:session:number:operations:authenticator:)`` would not have made.
+    /// - Throws: ``MalformedMessage`` for anything that ``init(client:keyEpoch:session:number:operations:replier:authenticator:)`` would not have made.
     public init(decoding source: [UInt8], in range: Range<Int>) throws(MalformedMessage) {
         guard range.count <= MessageLimits.requestBytes else { throw .overLimit(.request) }
         guard range.lowerBound >= 0, range.upperBound <= source.count else { throw .truncated }
@@ -109,10 +121,12 @@ public struct Request: Sendable {
         let type = try reader.readUInt8()
         guard type == Self.type else { throw .unknownType(type) }
         client = ClientID(try reader.readUInt32())
+        keyEpoch = KeyEpoch(try reader.readUInt32())
         session = SessionID(try reader.readUInt64())
         number = RequestNumber(try reader.readUInt64())
         guard let kind = Kind(rawValue: try reader.readUInt8()) else { throw .badField(.kind) }
         self.kind = kind
+        replier = ReplicaID(try reader.readUInt8())
         operationCount = Int(try reader.readUInt16())
         guard operationCount <= MessageLimits.operationsPerRequest else { throw .overLimit(.bundle) }
         guard (operationCount == 0) == (kind == .openSession), (number == .opening) == (kind == .openSession) else {

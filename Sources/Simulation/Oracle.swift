@@ -43,6 +43,8 @@ struct Oracle {
     private var progress: [ClientID: Progress] = [:]
     private var made: [RequestName: Digest] = [:]
     private var results: [RequestName: [[UInt8]]] = [:]
+    /// What correct clients took before a correct replica had computed it for good.
+    private var taken: [RequestName: [(operation: Int, result: [UInt8])]] = [:]
     /// The place of each request's first operation in the order of all operations.
     private var places: [RequestName: UInt64] = [:]
     private var operations: UInt64 = 0
@@ -70,14 +72,30 @@ struct Oracle {
     }
 
     /// A correct client took a result of one of its operations.
-    func took(_ result: [UInt8], of name: RequestName, operation: Int) -> Violation? {
-        guard let computed = results[name], computed.indices.contains(operation) else {
-            return Violation(
-                .rightResults,
-                "\(name.client) took a result of \(name.number), which no correct replica executed"
-            )
+    ///
+    /// On tentative replies it may do so before any correct replica knows that the batch is committed; then the result is judged when
+    /// one executes it for good.
+    mutating func took(_ result: [UInt8], of name: RequestName, operation: Int) -> Violation? {
+        guard let computed = results[name] else {
+            taken[name, default: []].append((operation, result))
+            return nil
         }
-        guard computed[operation] == result else {
+        return judge(result, of: name, operation: operation, computed)
+    }
+
+    /// At the end of a run: a result that a correct client took and that no correct replica has come to.
+    var unfounded: Violation? {
+        guard let name = taken.keys.sorted(by: { ($0.client, $0.number) < ($1.client, $1.number) }).first else {
+            return nil
+        }
+        return Violation(
+            .rightResults,
+            "\(name.client) took a result of \(name.number), which no correct replica executed"
+        )
+    }
+
+    private func judge(_ result: [UInt8], of name: RequestName, operation: Int, _ computed: [[UInt8]]) -> Violation? {
+        guard computed.indices.contains(operation), computed[operation] == result else {
             return Violation(
                 .rightResults,
                 "\(name.client) took another result of \(name.number) than the replicas computed"
@@ -173,7 +191,13 @@ struct Oracle {
         guard let known = history[place].results else {
             history[place].results = computed
             for (request, results) in zip(execution.requests, computed) {
-                self.results[RequestName(request)] = results
+                let name = RequestName(request)
+                self.results[name] = results
+                for early in taken.removeValue(forKey: name) ?? [] {
+                    if let violation = judge(early.result, of: name, operation: early.operation, results) {
+                        return violation
+                    }
+                }
             }
             return nil
         }

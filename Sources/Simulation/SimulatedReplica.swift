@@ -49,6 +49,8 @@ final class SimulatedReplica {
     private var store: InMemoryStateStore
     private var transfer: SimulatedTransfer
     private var isExecuting = false
+    /// The batch that was executed tentatively.
+    private var tentative: (mark: TentativeMark, execution: Execution, results: [[[UInt8]]])?
     private let service = RegisterService()
     private var disk = SimulatedDisk()
     private var held: [Held] = []
@@ -220,6 +222,7 @@ final class SimulatedReplica {
         timer = nil
         isTurnScheduled = false
         isExecuting = false
+        tentative = nil
     }
 
     /// Loses the disk as well.
@@ -329,8 +332,14 @@ final class SimulatedReplica {
             answer(read, client)
         case .execute(let execution):
             isExecuting = true
-            if isCorrect { world.report(world.oracle.executes(execution, at: id), from: self) }
+            if isCorrect, !execution.isTentative { world.report(world.oracle.executes(execution, at: id), from: self) }
             start(.execution(execution), conditions.execution)
+        case .confirmExecution(let sequence):
+            confirm(sequence)
+        case .rollBackExecution(let sequence):
+            guard let undone = tentative.take() else { invariantViolated("nothing was executed tentatively") }
+            store.rollBack(to: undone.mark)
+            world.happened(self, "*", sequence.rawValue, "\(sequence) taken back")
         case .record(let records):
             for record in records {
                 if let value = record.value {
@@ -357,16 +366,31 @@ final class SimulatedReplica {
         world.schedule(.finished(node, incarnation, work), after: nanoseconds)
     }
 
+    private func confirm(_ sequence: SequenceNumber) {
+        guard let done = tentative.take() else { invariantViolated("nothing was executed tentatively") }
+        store.commit(done.mark)
+        if isCorrect {
+            world.report(world.oracle.executes(done.execution, at: id), from: self)
+            world.report(world.oracle.executed(done.execution, results: done.results, at: id), from: self)
+        }
+        world.happened(self, "*", sequence.rawValue, "\(sequence) confirmed")
+    }
+
     private func execute(_ execution: Execution) {
+        let mark = execution.isTentative ? store.beginTentative() : nil
         let results = execution.requests.map { request in
             request.operations.map { service.execute($0, on: store) }
         }
-        if isCorrect { world.report(world.oracle.executed(execution, results: results, at: id), from: self) }
+        if let mark {
+            tentative = (mark, execution, results)
+        } else if isCorrect {
+            world.report(world.oracle.executed(execution, results: results, at: id), from: self)
+        }
         world.happened(
             self,
             "*",
             execution.sequence.rawValue,
-            "\(execution.sequence) \(execution.requests.count) requests"
+            "\(execution.sequence) \(execution.requests.count) requests\(execution.isTentative ? " tentatively" : "")"
         )
         engine.executed(execution.sequence, results: results, now: clock, into: &effects)
     }

@@ -82,8 +82,9 @@ struct MessageSummary {
                 "REPLY",
                 view: said.view.rawValue,
                 sequence: said.sequence.rawValue,
-                tag: said.payload.number.rawValue,
-                note: "\(said.payload.number) \(said.payload.outcome)"
+                tag: said.number.rawValue,
+                note:
+                    "\(said.number) \(said.payload.map { "\($0.outcome)" } ?? "digest")\(said.isTentative ? " tentative" : "")"
             )
         case .readReply(let said):
             self.init("READ-REPLY", tag: said.tag)

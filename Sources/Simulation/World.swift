@@ -195,7 +195,7 @@ final class World {
 
     private var isSettled: Bool {
         for client in clients where client.isCorrect && client.unanswered > 0 { return false }
-        return levelReplicas == nil
+        return levelReplicas == nil && oracle.unfounded == nil
     }
 
     /// The correct replicas that are furthest apart; nil when they are level.
@@ -217,6 +217,7 @@ final class World {
             return report(Violation(.linearizable, "the history of register \(register) has no order"))
         case .undecided: statistics.undecidedHistories += 1
         }
+        if let unfounded = oracle.unfounded { return report(unfounded) }
         guard scenario.claimsLiveness else { return }
         if let waiting = clients.first(where: { $0.isCorrect && $0.unanswered > 0 }) {
             let seconds = Scenario.settlingNanoseconds / 1_000_000_000

@@ -119,7 +119,13 @@ enum Canonical {
     static func bytes(_ message: ReplicaAnswer) -> [UInt8] {
         switch message {
         case .reply(let reply):
-            return [0x81] + integer(reply.view.rawValue) + integer(reply.sequence.rawValue) + bytes(reply.payload)
+            let header = integer(reply.view.rawValue) + integer(reply.sequence.rawValue)
+            let flag: UInt8 = reply.isTentative ? 1 : 0
+            return switch reply.content {
+            case .whole(let payload): [0x81, flag] + header + bytes(payload)
+            case .digest(let session, let number, let digest):
+                [0x81, flag + 2] + header + integer(session.rawValue) + integer(number.rawValue) + digest.bytes
+            }
         case .readReply(let reply):
             let header = [0x83] + integer(reply.tag)
             return switch reply.outcome {
@@ -143,8 +149,9 @@ enum Canonical {
     }
 
     static func bytes(_ request: Request) -> [UInt8] {
-        var bytes = [0x01] + integer(request.client.rawValue) + integer(request.session.rawValue)
-        bytes += integer(request.number.rawValue) + [request.kind == .openSession ? 0 : 1]
+        var bytes = [0x01] + integer(request.client.rawValue) + integer(request.keyEpoch.rawValue)
+        bytes += integer(request.session.rawValue) + integer(request.number.rawValue)
+        bytes += [request.kind == .openSession ? 0 : 1, request.replier.rawValue]
         bytes += integer(UInt16(request.operationCount))
         for operation in request.operations {
             bytes += prefixed(operation)

@@ -48,6 +48,7 @@ struct Fixtures {
             session: session,
             number: RequestNumber(number),
             operations: operations,
+            replier: ReplicaID(3),
             authenticator: authenticator ?? signing
         )
     }

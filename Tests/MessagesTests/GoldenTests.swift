@@ -14,7 +14,7 @@ struct GoldenTests {
 
     @Test func `Every golden file belongs to a golden`() throws {
         let known = Set(Golden.all.map(\.file.lastPathComponent))
-        #expect(known.count == 28)
+        #expect(known.count == 29)
         #expect(try known.isSuperset(of: Golden.fileNames()))
     }
 
@@ -100,7 +100,7 @@ struct GoldenTests {
     @Test func `Replies with one payload and different places are equal where it counts`() throws {
         let fixtures = try Fixtures()
         let first = fixtures.reply(.executed, number: 1, results: [[1]])
-        let second = Reply(view: View(6), sequence: SequenceNumber(301), payload: first.payload)
+        let second = Reply(view: View(6), sequence: SequenceNumber(301), content: first.content)
         let bytes = second.encoded
         guard case .reply(let decoded) = try ReplicaAnswer(decoding: bytes, in: 0..<bytes.count) else {
             Issue.record("not a REPLY")

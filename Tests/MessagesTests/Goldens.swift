@@ -118,13 +118,27 @@ struct Golden: Sendable, CustomTestStringConvertible {
                 "reply-results-too-large", "Request 1 was executed, its results do not fit.",
                 fixtures.reply(.resultsTooLarge, number: 1, results: [])
             ),
+            (
+                "reply-tentative-digest", "Request 3 was executed tentatively; another replica sends its long result.",
+                Reply(
+                    view: View(5),
+                    sequence: SequenceNumber(300),
+                    isTentative: true,
+                    content: Reply.Payload(
+                        session: Fixtures.session,
+                        number: RequestNumber(3),
+                        outcome: .executed,
+                        results: [[UInt8](repeating: 7, count: 100)]
+                    ).summary
+                )
+            ),
         ]
         return replies.map { name, about, reply in
             Golden(
                 name: name,
                 about: about,
                 decoder: .answer,
-                parts: [("message", reply.encoded), ("payload", reply.payload.bytes)]
+                parts: [("message", reply.encoded)] + (reply.payload.map { [("payload", $0.bytes)] } ?? [])
             )
         }
     }

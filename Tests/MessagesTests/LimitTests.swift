@@ -12,8 +12,9 @@ struct LimitTests {
         body: [UInt8],
         authentication: [UInt8] = [1] + [UInt8](repeating: 0, count: 64)
     ) -> [UInt8] {
-        [0x01] + Canonical.integer(UInt32(7)) + Canonical.integer(Fixtures.session.rawValue)
-            + Canonical.integer(number) + [kind] + Canonical.integer(count) + body + authentication
+        [0x01] + Canonical.integer(UInt32(7)) + Canonical.integer(UInt32(0))
+            + Canonical.integer(Fixtures.session.rawValue)
+            + Canonical.integer(number) + [kind, 0] + Canonical.integer(count) + body + authentication
     }
 
     private func operations(_ lengths: [Int]) -> [UInt8] {
@@ -33,7 +34,7 @@ struct LimitTests {
     }
 
     private func reply(count: UInt16, results: [UInt8]) -> [UInt8] {
-        [0x81] + Array(repeating: 0, count: 33) + Canonical.integer(count) + results
+        [0x81] + Array(repeating: 0, count: 34) + Canonical.integer(count) + results
     }
 
     /// A status report's beginning, up to the number of connected peers.
@@ -367,7 +368,7 @@ struct LimitTests {
         }
         for outcome in UInt8.min...UInt8.max {
             var bytes = reply(count: 0, results: [])
-            bytes[33] = outcome
+            bytes[34] = outcome
             if outcome < 4 {
                 #expect(try Decoder.answer.reencoded(bytes) == bytes)
             } else {
@@ -380,7 +381,7 @@ struct LimitTests {
         let half = MessageLimits.resultBytes
         let rest = MessageLimits.replyPayloadBytes - 19 - 8 - half
         let largest = reply(count: 2, results: operations([half, rest]))
-        #expect(largest.count == 17 + MessageLimits.replyPayloadBytes)
+        #expect(largest.count == 18 + MessageLimits.replyPayloadBytes)
         #expect(try Decoder.answer.encoded(largest) == largest)
         let tooLarge = reply(count: 2, results: operations([half, rest + 1]))
         #expect(throws: MalformedMessage.overLimit(.reply)) { try Decoder.answer.encoded(tooLarge) }

@@ -122,6 +122,7 @@ struct Keys {
         session: UInt64 = 1,
         number: UInt64,
         _ operations: [String] = ["x"],
+        replier: UInt8 = 1,
         spoiledFor spoiled: Set<ReplicaID> = []
     ) -> Request {
         Request(
@@ -129,6 +130,7 @@ struct Keys {
             session: SessionID(session),
             number: RequestNumber(number),
             operations: operations.map { Array($0.utf8) },
+            replier: ReplicaID(replier),
             authenticator: authenticator(of: ClientID(client), spoiledFor: spoiled)
         )
     }

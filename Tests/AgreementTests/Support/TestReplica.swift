@@ -39,7 +39,10 @@ final class TestReplica {
     private(set) var service = ToyService()
     private(set) var records: [[UInt8]: [UInt8]] = [:]
     private(set) var journal: [LogRecord] = []
+    /// What was executed for good.
     private(set) var batches: [Execution] = []
+    /// What was executed tentatively, and the service's state before.
+    private(set) var tentative: (execution: Execution, before: ToyService)?
     private(set) var events: [Event] = []
     private(set) var checkedRequests = 0
     private(set) var checkpointsTaken: [SequenceNumber] = []
@@ -149,6 +152,7 @@ final class TestReplica {
         checks = []
         outbox = []
         replies = []
+        tentative = nil
         let executed = stableState?.sequence ?? .zero
         service = stableState?.service ?? ToyService()
         records = stableState?.records ?? [:]
@@ -197,11 +201,23 @@ final class TestReplica {
             queries.append((read, client))
         case .execute(let execution):
             execute(execution)
+        case .confirmExecution(let sequence):
+            guard let done = tentative.take(), done.execution.sequence == sequence else {
+                invariantViolated("nothing was executed tentatively")
+            }
+            batches.append(done.execution)
+        case .rollBackExecution(let sequence):
+            guard let undone = tentative.take(), undone.execution.sequence == sequence else {
+                invariantViolated("nothing was executed tentatively")
+            }
+            service = undone.before
         case .record(let changes):
+            invariant(tentative == nil, "records of a batch that may be taken back")
             for change in changes {
                 records[change.key] = change.value
             }
         case .takeCheckpoint(let sequence):
+            invariant(tentative == nil, "a checkpoint of tentative state")
             checkpointsTaken.append(sequence)
             states[sequence] = (service, records)
             engine.checkpointTaken(sequence, root: root, now: now, into: &effects)
@@ -237,7 +253,8 @@ final class TestReplica {
     }
 
     private func execute(_ execution: Execution) {
-        batches.append(execution)
+        invariant(tentative == nil, "an execution on tentative state")
+        if execution.isTentative { tentative = (execution, service) } else { batches.append(execution) }
         var results: [[[UInt8]]] = []
         for request in execution.requests {
             results.append(

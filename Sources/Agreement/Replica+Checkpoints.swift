@@ -1,0 +1,111 @@
+import Cryptography
+import Invariants
+import Messages
+
+/// Checkpoints, the water marks, and the state of a checkpoint that others have (PBFT section 4.3).
+extension Replica {
+    /// The shell has computed the root of the state after a batch.
+    public mutating func checkpointTaken(
+        _ sequence: SequenceNumber,
+        root: Digest,
+        now: ClockReading,
+        into effects: inout [Effect]
+    ) {
+        checkpoints.setOwnRoot(root, at: sequence)
+        let own = Checkpoint(
+            sequence,
+            root: root,
+            by: configuration.replica,
+            cluster: configuration.cluster,
+            signer: signer
+        )
+        checkpoints.add(own, low: log.low)
+        effects.append(.send(.checkpoint(Unverified(own)), to: .others, after: logPosition))
+        stabilise(sequence, into: &effects)
+    }
+
+    mutating func onCheckpoint(_ checkpoint: Unverified<Checkpoint>, into effects: inout [Effect]) {
+        let claim = checkpoint.claim
+        guard claim.replica != configuration.replica,
+            claim.sequence.rawValue.isMultiple(of: UInt64(configuration.limits.checkpointInterval)),
+            checkpoints.wants(claim, low: log.low)
+        else { return drop(.uselessCheckpoint, into: &effects) }
+        effects.append(.checkCheckpoint(checkpoint))
+    }
+
+    /// A checkpoint's signature was checked and is good.
+    public mutating func checkpointVerified(
+        _ checkpoint: Verified<Checkpoint>,
+        now: ClockReading,
+        into effects: inout [Effect]
+    ) {
+        checkpoints.add(checkpoint.value, low: log.low)
+        isBehind = isBehind || checkpoint.value.sequence > log.high
+        stabilise(checkpoint.value.sequence, into: &effects)
+        watchForStall(now)
+    }
+
+    /// Moves the water marks up when a quorum has one root for a number, and this replica the same; or when the quorum is beyond the
+    /// marks, so that the others have forgotten what this replica would need to get there.
+    private mutating func stabilise(_ sequence: SequenceNumber, into effects: inout [Effect]) {
+        guard sequence > log.low else { return }
+        switch checkpoints.verdict(at: sequence) {
+        case .open:
+            return
+        case .diverged:
+            // What this replica executed is not what the others did. Its marks stay, and once the others are beyond them it fetches
+            // their state.
+            effects.append(.note(.diverged(sequence)))
+        case .ahead(let stable):
+            // Within the marks this replica may still come so far itself; if it does not, the stall timer adopts it.
+            highestCertified = max(highestCertified, sequence)
+            if sequence > log.high { adopt(stable, into: &effects) }
+        case .stable(let stable):
+            advanceLog(stable, into: &effects)
+            effects.append(.discardCheckpoints(before: sequence))
+        }
+    }
+
+    private mutating func advanceLog(_ stable: CheckpointTracker.Stable, into effects: inout [Effect]) {
+        checkpoints.stabilise(stable.sequence, certificate: stable.certificate)
+        log.truncate(to: stable.sequence)
+        progressed()
+        nextSequence = max(nextSequence, log.low.next)
+        _ = persist(.stable(stable.sequence, certificate: stable.certificate), into: &effects)
+        effects.append(.note(.stable(stable.sequence)))
+    }
+
+    /// Takes a stable checkpoint whose state is not here: votes go on from it, and the state is fetched.
+    mutating func adopt(_ stable: CheckpointTracker.Stable, into effects: inout [Effect]) {
+        guard stable.sequence > log.low else { return }
+        advanceLog(stable, into: &effects)
+        guard executed < stable.sequence || stateTarget != nil else { return }
+        rollBack(into: &effects)
+        stateTarget = stable.sequence
+        effects.append(.note(.fetchesState(stable.sequence)))
+        effects.append(.fetchState(stable.sequence, root: stable.root))
+    }
+
+    /// The state of a stable checkpoint was fetched and installed, the engine's own entries with it.
+    ///
+    /// - Parameters:
+    ///   - sequence: The checkpoint, as the effect named it.
+    ///   - records: The engine's entries of that state.
+    ///   - now: The shell's clocks.
+    ///   - effects: What is to be done is appended here.
+    public mutating func stateInstalled(
+        _ sequence: SequenceNumber,
+        records: [SystemRecord],
+        now: ClockReading,
+        into effects: inout [Effect]
+    ) {
+        guard sequence == stateTarget, sequence > executed else { return }
+        invariant(executing == nil && tentative == nil, "state was installed under an execution")
+        stateTarget = nil
+        executed = sequence
+        agreedTime = clients.restore(records)
+        progressed()
+        releaseReads(into: &effects)
+        executeNext(into: &effects)
+    }
+}
