@@ -61,6 +61,7 @@ final class ClientRuntime: TransportDelegate {
                 client: client,
                 window: min(configuration.window, cluster.tuning.clientWindow),
                 bundle: configuration.bundle,
+                dissemination: cluster.switches.dissemination,
                 retransmissionNanoseconds: UInt64(cluster.tuning.retransmissionMilliseconds) * 1_000_000
             ),
             authenticator: try Self.authenticator(cluster, key)
@@ -71,7 +72,7 @@ final class ClientRuntime: TransportDelegate {
         _ cluster: ClusterFile,
         _ key: SigningKey
     ) throws(OperatorError) -> RequestAuthenticator {
-        switch cluster.protocolName.switches.requestAuthentication {
+        switch cluster.switches.requestAuthentication {
         case .signature:
             return .signature(key, cluster: cluster.clusterID)
         case .macVector:

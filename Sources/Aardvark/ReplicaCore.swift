@@ -45,7 +45,7 @@ final class ReplicaCore {
             size: cluster.size,
             replica: replica,
             cluster: cluster.clusterID,
-            switches: cluster.protocolName.switches,
+            switches: cluster.switches,
             limits: limits,
             clients: cluster.clients.map { ClientID($0.id) }
         )
@@ -151,7 +151,7 @@ final class ReplicaCore {
             // Durability `none`: every position counts as durable at once, so no message waits for one.
             break
         case .send(let message, let recipient, after: _):
-            outlet?.send(message.encoded, to: recipient)
+            outlet?.send(message.disseminated(cluster.switches.dissemination).encoded, to: recipient)
         case .reply(let replies, after: _):
             for addressed in replies {
                 outlet?.reply(addressed.reply.encoded, to: addressed.client)
@@ -341,13 +341,20 @@ struct ReplicaCounters {
     }
 }
 
-extension ClusterFile.ProtocolName {
-    /// The switches that make this protocol out of the engine.
+extension ClusterFile {
+    /// The switches that make the protocol of this file out of the engine.
     var switches: ProtocolSwitches {
-        switch self {
-        case .pbft: .pbft
-        case .aardvark: .aardvark
-        }
+        var switches: ProtocolSwitches =
+            switch protocolName {
+            case .pbft: .pbft
+            case .aardvark: .aardvark
+            }
+        switches.dissemination =
+            switch dissemination {
+            case .primary: .primary
+            case .all: .all
+            }
+        return switches
     }
 }
 

@@ -62,7 +62,7 @@ final class ReplicaRuntime: TransportDelegate, ReplicaOutlet {
         self.replica = replica
         self.eventLoop = eventLoop
         self.logger = logger
-        requestCost = cluster.protocolName.switches.requestAuthentication == .signature ? 16 : 1
+        requestCost = cluster.switches.requestAuthentication == .signature ? 16 : 1
         inbound = Array(repeating: nil, count: cluster.size.replicas)
         outbound = Array(repeating: nil, count: cluster.size.replicas)
         core = ReplicaCore(

@@ -32,6 +32,7 @@ public struct Mutator: ReplicaBehaviour {
         case .prePrepare(let heard):
             digests.append(heard.batch.digest)
             requests.append(contentsOf: heard.batch.requests)
+        case .digestPrePrepare(let heard): digests.append(heard.digest)
         case .vote(let heard): digests.append(heard.digest)
         default: break
         }
@@ -72,7 +73,7 @@ public struct Mutator: ReplicaBehaviour {
         case .stateAnswer(var body) where !body.isEmpty:
             body[round.below(body.count)] ^= UInt8(1 << round.below(8))
             return .replace(.stateAnswer(body))
-        case .viewChange, .newView, .fetch, .batch, .stateRequest, .stateAnswer:
+        case .digestPrePrepare, .viewChange, .newView, .fetch, .batch, .requests, .stateRequest, .stateAnswer:
             return .drop
         }
     }
@@ -86,7 +87,8 @@ public struct Mutator: ReplicaBehaviour {
         case .forward(let said): said.claim.number.rawValue
         case .viewChange(let said): said.claim.view.rawValue
         case .newView(let said): said.claim.view.rawValue
-        case .fetch, .batch, .stateRequest, .stateAnswer: 0
+        case .digestPrePrepare(let said): said.view.rawValue &* 1_000_003 &+ said.sequence.rawValue
+        case .fetch, .batch, .requests, .stateRequest, .stateAnswer: 0
         }
     }
 

@@ -18,6 +18,8 @@ public struct ClientEngine: ~Copyable {
         public let window: Int
         /// How many operations one request may carry, 1 to `MessageLimits.operationsPerRequest`.
         public let bundle: Int
+        /// To whom requests go at first.
+        public let dissemination: ProtocolSwitches.Dissemination
         /// How long to wait for replies before a request goes to all replicas; doubles with each try, 32 times at the most.
         public let retransmissionNanoseconds: UInt64
 
@@ -27,11 +29,13 @@ public struct ClientEngine: ~Copyable {
             client: ClientID,
             window: Int,
             bundle: Int,
+            dissemination: ProtocolSwitches.Dissemination = .primary,
             retransmissionNanoseconds: UInt64
         ) {
             self.size = size
             self.client = client
             self.window = min(max(window, 1), 64)
+            self.dissemination = dissemination
             self.bundle = min(max(bundle, 1), MessageLimits.operationsPerRequest)
             self.retransmissionNanoseconds = max(retransmissionNanoseconds, 1)
         }
@@ -221,7 +225,10 @@ public struct ClientEngine: ~Copyable {
         let place = Int(request.number.rawValue % UInt64(configuration.window))
         invariant(outstanding[place] == nil, "a request outside the window")
         outstanding[place] = Outstanding(request: request, tickets: tickets, deadline: due)
-        effects.append(.sendToPrimary(request, view.primary(in: configuration.size)))
+        switch configuration.dissemination {
+        case .primary: effects.append(.sendToPrimary(request, view.primary(in: configuration.size)))
+        case .all: effects.append(.sendToAll(request))
+        }
         retransmission = min(retransmission ?? due, due)
     }
 
@@ -317,11 +324,11 @@ public struct ClientEngine: ~Copyable {
 
     /// A replica can be reached, for the first time or again: what it was sent and may not have got goes to it once more.
     public func connected(_ replica: ReplicaID, into effects: inout [Effect]) {
-        let isPrimary = replica == view.primary(in: configuration.size)
+        let wasSent = replica == view.primary(in: configuration.size) || configuration.dissemination == .all
         // In the order of their numbers, in which they are executed.
         for number in lowest..<nextNumber {
             guard let item = outstanding[Int(number % UInt64(configuration.window))],
-                item.request.number.rawValue == number, isPrimary || item.tries > 0
+                item.request.number.rawValue == number, wasSent || item.tries > 0
             else { continue }
             effects.append(.sendToPrimary(item.request, replica))
         }

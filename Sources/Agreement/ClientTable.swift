@@ -142,6 +142,21 @@ struct ClientTable: Sendable {
         return known?.value.envelopeDigest == request.envelopeDigest
     }
 
+    /// A checked request that a proposal names, if it waits here.
+    func held(_ reference: DigestPrePrepare.Reference) -> Request? {
+        guard let position = index[reference.client] else { return nil }
+        let known =
+            reference.number == .opening ? entries[position].opening : entries[position].pending(reference.number)
+        return known?.value.envelopeDigest == reference.envelope ? known?.value : nil
+    }
+
+    /// A checked request that waits here.
+    func pending(_ name: WatchedRequest) -> Verified<Request>? {
+        guard let position = index[name.client] else { return nil }
+        let found = name.number == .opening ? entries[position].opening : entries[position].pending(name.number)
+        return found?.value.session == name.session ? found : nil
+    }
+
     /// Keeps a checked request until it is executed. Its admission was ``Admission/check`` just now.
     mutating func keep(_ request: Verified<Request>) {
         guard let position = index[request.value.client] else { return }

@@ -11,15 +11,26 @@ public struct ProtocolSwitches: Hashable, Sendable {
         case signature
     }
 
+    /// To whom a client sends its requests.
+    public enum Dissemination: String, Hashable, Sendable, CaseIterable {
+        /// To the primary; to all replicas after a time-out.
+        case primary
+        /// To all replicas; PRE-PREPAREs name them by their digests (Aardvark section 5, PBFT section 5.1.5).
+        case all
+    }
+
     /// How client requests prove whose they are.
     public var requestAuthentication: RequestAuthentication
+
+    /// To whom a client sends its requests.
+    public var dissemination = Dissemination.primary
 
     /// Whether a prepared batch is executed before it is known to be committed (PBFT section 5.1.2). It saves a message delay while
     /// 2f + 1 replicas answer. If one of them does not, and a faulty primary keeps another in the dark, each request waits for its
     /// retransmission: so Aardvark does without.
     public var tentativeExecution: Bool
 
-    /// Sets every switch.
+    /// Sets the switches; the dissemination is to the primary until that is set.
     public init(requestAuthentication: RequestAuthentication, tentativeExecution: Bool) {
         self.requestAuthentication = requestAuthentication
         self.tentativeExecution = tentativeExecution
@@ -57,6 +68,8 @@ public struct Limits: Hashable, Sendable {
     public var catchUpNanoseconds: UInt64 = 50_000_000
     /// How many sequence numbers one answer to a CATCH-UP covers.
     public var catchUpBatches = 64
+    /// How long requests that a proposal names may take to come from their clients, before the primary is asked for them.
+    public var requestFetchNanoseconds: UInt64 = 2_000_000
     /// M: how many digests a replica accepts at one number in ordinary PRE-PREPAREs. Bounds Q without ever forgetting a part of it.
     public var digestsPerNumber = 4
     /// T: how long a request may wait to be executed before the primary is replaced, and a NEW-VIEW to come; doubles with each view that

@@ -8,6 +8,8 @@ struct Slot: Sendable {
     enum Proposal: Sendable {
         /// None yet.
         case none
+        /// It names requests that are not here yet.
+        case awaiting(AwaitedProposal)
         /// It waits for the verdict on its requests.
         case checking(PrePrepare)
         /// It fails only a test that is this replica's own (its MAC entry of a request, its clock): it is accepted when f other
@@ -50,6 +52,7 @@ struct Slot: Sendable {
         switch proposal {
         case .none: nil
         case .chosen(let digest): digest
+        case .awaiting(let awaited): awaited.proposal.digest
         case .checking(let prePrepare), .parked(let prePrepare), .accepted(let prePrepare), .followed(let prePrepare):
             prePrepare.batch.digest
         }
@@ -62,7 +65,7 @@ struct Slot: Sendable {
         switch proposal {
         case .checking(let prePrepare), .parked(let prePrepare), .accepted(let prePrepare), .followed(let prePrepare):
             if prePrepare.batch.digest == digest { return prePrepare.batch }
-        case .none, .chosen:
+        case .none, .chosen, .awaiting:
             break
         }
         return bodies.first { $0.digest == digest }

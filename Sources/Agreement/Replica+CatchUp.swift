@@ -112,6 +112,7 @@ extension Replica {
         effects.append(.send(.catchUp(catchUp), to: .others, after: logPosition))
         sayAgain(after: executed, to: .others, into: &effects)
         fetchBodies(into: &effects)
+        fetchRequests(into: &effects)
         let doubled = stallNanoseconds.multipliedReportingOverflow(by: 2)
         stallNanoseconds = min(
             doubled.overflow ? .max : doubled.partialValue,

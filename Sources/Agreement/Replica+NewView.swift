@@ -21,7 +21,11 @@ struct EarlyMessages: Sendable {
     /// - Returns: false when there is no room for it.
     mutating func add(_ message: PeerMessage, limits: Limits) -> Bool {
         var size = 64
-        if case .prePrepare(let prePrepare) = message { size += prePrepare.batch.encodedByteCount }
+        switch message {
+        case .prePrepare(let prePrepare): size += prePrepare.batch.encodedByteCount
+        case .digestPrePrepare(let proposal): size += proposal.encodedByteCount
+        default: break
+        }
         guard messages.count < limits.earlyMessages, bytes + size <= limits.earlyBytes else { return false }
         messages.append(message)
         bytes += size
@@ -157,6 +161,7 @@ extension Replica {
         adoptStart(of: complete, into: &effects)
         logView = complete.newView.view
         log.enterView()
+        awaiting = []
         var sequence = complete.newView.start
         for digest in complete.newView.chosen {
             sequence = sequence.next
@@ -186,6 +191,7 @@ extension Replica {
         newViewDeadline = nil
         viewChangeResend = nil
         log.enterView()
+        awaiting = []
         for index in viewChanges.indices where (viewChanges[index]?.view ?? view) <= view {
             // This replica's own stays: it must never make another for the same view.
             if index != configuration.replica.index { viewChanges[index] = nil }
@@ -197,7 +203,7 @@ extension Replica {
         }
         let chosen = propose(newView, into: &effects)
         clients.enterView(chosen: chosen)
-        if !isPrimary {
+        if !isPrimary, configuration.switches.dissemination == .primary {
             for request in clients.waiting { forward(request, into: &effects) }
         }
         replayEarly(now: now, into: &effects)
@@ -261,6 +267,8 @@ extension Replica {
             let body = BatchBody(sequence: sequence, batch: batch)
             effects.append(.send(.batch(body), to: .replica(peer), after: .start))
             return
+        case .requests(let sequence, let digest, let places):
+            if answer(sequence, digest, places, to: peer, into: &effects) { return }
         case .viewChange(let view, let replica, let digest):
             let held = (installed?.members ?? []) + viewChanges.compactMap { $0 }
             guard let found = held.first(where: { $0.view == view && $0.replica == replica && $0.digest == digest })

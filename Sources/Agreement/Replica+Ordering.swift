@@ -57,7 +57,7 @@ extension Replica {
     }
 
     /// Whether a number is between the water marks; notes that this replica is behind when it is above them.
-    private mutating func isInWindow(_ sequence: SequenceNumber) -> Bool {
+    mutating func isInWindow(_ sequence: SequenceNumber) -> Bool {
         guard log.contains(sequence) else {
             isBehind = isBehind || sequence > log.high
             return false
@@ -67,7 +67,7 @@ extension Replica {
     }
 
     /// Messages of a view to come are kept, so that a view can begin at full speed; those of a past one are of no use.
-    private mutating func onOtherView(
+    mutating func onOtherView(
         _ view: View,
         _ message: PeerMessage,
         from peer: ReplicaID,

@@ -65,9 +65,10 @@ extension Replica {
             return drop(.duplicateRequest, into: &effects)
         }
         clients.keep(request)
-        if isActive, !isPrimary, source == .client {
+        if isActive, !isPrimary, source == .client, configuration.switches.dissemination == .primary {
             forward(request, into: &effects)
         }
+        completeProposals(with: request.value, now: now, into: &effects)
     }
 
     func forward(_ request: Verified<Request>, into effects: inout [Effect]) {

@@ -152,7 +152,23 @@ extension Replica {
         if next == nil, highestProposed > executed, stateTarget == nil { next = .batch(executed.next) }
         guard next != watched else { return }
         watched = next
-        requestDeadline = next.map { _ in now.monotonic.advanced(byNanoseconds: viewTimeout) }
+        isWatchedForwarded = configuration.switches.dissemination == .primary
+        // Where clients send to all, the primary may still lack what this replica has: it is handed that before it is suspected.
+        let first = isWatchedForwarded ? viewTimeout : viewTimeout / 4
+        requestDeadline = next.map { _ in now.monotonic.advanced(byNanoseconds: first) }
+    }
+
+    /// The watched request's time is over: the primary gets it from here, if it may not have it, and the rest of the time.
+    ///
+    /// - Returns: false when it had its whole time.
+    mutating func forwardWatched(now: ClockReading, into effects: inout [Effect]) -> Bool {
+        guard isActive, !isPrimary, !isWatchedForwarded else { return false }
+        isWatchedForwarded = true
+        if case .request(let watched) = watched, let request = clients.pending(watched) {
+            forward(request, into: &effects)
+        }
+        requestDeadline = now.monotonic.advanced(byNanoseconds: viewTimeout - viewTimeout / 4)
+        return true
     }
 }
 

@@ -53,6 +53,11 @@ public struct Replica: ~Copyable {
     /// What the request timer watches, and when it is overdue.
     var watched: Watch?
     var requestDeadline: Instant?
+    /// Whether the primary was handed the watched request, where clients send to all replicas themselves.
+    var isWatchedForwarded = false
+    /// The numbers of proposals of which requests are missing here, and when those are asked for.
+    var awaiting: [SequenceNumber] = []
+    var requestFetch: Instant?
     /// The highest number for which the primary of this view has proposed a batch here.
     var highestProposed = SequenceNumber.zero
 
@@ -121,7 +126,7 @@ public struct Replica: ~Copyable {
     /// When ``timePassed(now:into:)`` wants to be called; nil for never.
     public var deadline: Instant? {
         var earliest = stallDeadline
-        for other in [newViewDeadline, viewChangeResend, requestDeadline] {
+        for other in [newViewDeadline, viewChangeResend, requestDeadline, requestFetch] {
             guard let other else { continue }
             earliest = min(earliest ?? other, other)
         }
@@ -140,6 +145,8 @@ public struct Replica: ~Copyable {
         invariant(configuration.size.contains(peer) && peer != configuration.replica, "a peer that is none")
         switch message {
         case .prePrepare(let prePrepare): onPrePrepare(prePrepare, from: peer, now: now, into: &effects)
+        case .digestPrePrepare(let proposal): onDigestPrePrepare(proposal, from: peer, now: now, into: &effects)
+        case .requests(let requests): onRequests(requests, now: now, into: &effects)
         case .vote(let vote): onVote(vote, from: peer, now: now, into: &effects)
         case .checkpoint(let checkpoint): onCheckpoint(checkpoint, into: &effects)
         case .forward(let request): onForward(request, from: peer, into: &effects)
@@ -179,7 +186,10 @@ public struct Replica: ~Copyable {
             // The new primary had its time: the next one's turn, with twice as much.
             leaveView(for: View(view.rawValue + 1), now: now, into: &effects)
         }
-        if let due = requestDeadline, due <= now.monotonic {
+        if let due = requestFetch, due <= now.monotonic {
+            fetchRequests(into: &effects)
+        }
+        if let due = requestDeadline, due <= now.monotonic, !forwardWatched(now: now, into: &effects) {
             leaveView(for: View(view.rawValue + 1), now: now, into: &effects)
         }
         watchForStall(now)

@@ -88,12 +88,16 @@ public struct Batch: Sendable {
     }
 
     private static func digest(time: Timestamp, requests: [Request]) -> Digest {
+        digest(time: time, envelopes: requests.lazy.map(\.envelopeDigest))
+    }
+
+    static func digest(time: Timestamp, envelopes: some Collection<Digest>) -> Digest {
         var bytes = Array("aardvark batch".utf8)
-        bytes.reserveCapacity(bytes.count + 10 + requests.count * Digest.byteCount)
+        bytes.reserveCapacity(bytes.count + 10 + envelopes.count * Digest.byteCount)
         bytes.append(littleEndian: time.nanoseconds)
-        bytes.append(littleEndian: UInt16(requests.count))
-        for request in requests {
-            request.envelopeDigest.append(to: &bytes)
+        bytes.append(littleEndian: UInt16(envelopes.count))
+        for envelope in envelopes {
+            envelope.append(to: &bytes)
         }
         return Digest.of(bytes)
     }
@@ -204,6 +208,8 @@ public struct Fetch: Hashable, Sendable {
         case batch(SequenceNumber, Digest)
         /// The VIEW-CHANGE of a replica for a view, which a NEW-VIEW names by this digest.
         case viewChange(View, ReplicaID, Digest)
+        /// These requests, by their places, of the batch with this digest, pre-prepared at this number: at least one, the places growing.
+        case requests(SequenceNumber, Digest, [UInt16])
     }
 
     /// What is asked for.
@@ -225,6 +231,19 @@ public struct Fetch: Hashable, Sendable {
             let view = View(try reader.readUInt64())
             let replica = try reader.readReplica()
             subject = .viewChange(view, replica, try reader.readDigest())
+        case 2:
+            let sequence = SequenceNumber(try reader.readUInt64())
+            let digest = try reader.readDigest()
+            let count = Int(try reader.readUInt16())
+            guard (1...MessageLimits.requestsPerBatch).contains(count) else { throw .overLimit(.batch) }
+            var places: [UInt16] = []
+            places.reserveCapacity(min(count, reader.remaining / 2))
+            for _ in 0..<count {
+                let place = try reader.readUInt16()
+                guard places.last.map({ $0 < place }) ?? true else { throw .badField(.batch) }
+                places.append(place)
+            }
+            subject = .requests(sequence, digest, places)
         default:
             throw .badField(.kind)
         }
@@ -244,6 +263,12 @@ public struct Fetch: Hashable, Sendable {
             bytes.append(littleEndian: view.rawValue)
             bytes.append(replica.rawValue)
             digest.append(to: &bytes)
+        case .requests(let sequence, let digest, let places):
+            bytes.append(2)
+            bytes.append(littleEndian: sequence.rawValue)
+            digest.append(to: &bytes)
+            bytes.append(littleEndian: UInt16(places.count))
+            for place in places { bytes.append(littleEndian: place) }
         }
         return bytes
     }

@@ -8,6 +8,8 @@ public enum PeerMessage: Sendable {
 
     /// The primary proposes a batch.
     case prePrepare(PrePrepare)
+    /// The primary proposes a batch whose requests the others have.
+    case digestPrePrepare(DigestPrePrepare)
     /// A replica votes for a batch.
     case vote(Vote)
     /// A replica signed a checkpoint.
@@ -24,6 +26,8 @@ public enum PeerMessage: Sendable {
     case fetch(Fetch)
     /// A batch that was asked for.
     case batch(BatchBody)
+    /// Requests of a batch that were asked for.
+    case requests(BatchRequests)
     /// A question for parts of a checkpoint's state, as the state store encodes it. The shell's, not the engine's.
     case stateRequest([UInt8])
     /// An answer to such a question.
@@ -37,6 +41,10 @@ public enum PeerMessage: Sendable {
         switch source[range.lowerBound] {
         case PrePrepare.type:
             self = .prePrepare(try PrePrepare(decoding: source, in: range))
+        case DigestPrePrepare.type:
+            self = .digestPrePrepare(try DigestPrePrepare(decoding: source, in: range))
+        case BatchRequests.type:
+            self = .requests(try BatchRequests(decoding: source, in: range))
         case Vote.Phase.prepare.rawValue:
             self = .vote(try Vote(.prepare, decoding: source, in: range))
         case Vote.Phase.commit.rawValue:
@@ -68,6 +76,8 @@ public enum PeerMessage: Sendable {
     public var encoded: [UInt8] {
         switch self {
         case .prePrepare(let message): message.encoded
+        case .digestPrePrepare(let message): message.encoded
+        case .requests(let message): message.encoded
         case .vote(let message): message.encoded
         case .checkpoint(let message): message.claim.encoded
         case .forward(let request): [Self.forwardType] + request.claim.bytes

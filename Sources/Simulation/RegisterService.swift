@@ -79,13 +79,18 @@ struct RegisterService {
         let before = Self.value(of: operation.register, on: store)
         let (after, result) = operation.apply(to: before)
         if after != before { store.put(Self.encoded(after), at: [operation.register], in: .service) }
-        return Self.encoded(result)
+        return Self.answer(result, for: operation.register)
+    }
+
+    /// Results for every other register are long, so that most replicas send their digests only.
+    private static func answer(_ result: UInt64, for register: UInt8) -> [UInt8] {
+        encoded(result) + Array(repeating: register, count: register.isMultiple(of: 2) ? 0 : Reply.wholePayloadBytes)
     }
 
     /// The result of a read; nil for an operation that is not read-only.
     func query(_ operation: [UInt8], on store: InMemoryStateStore) -> [UInt8]? {
         guard let operation = RegisterOperation(decoding: operation), operation.kind == .read else { return nil }
-        return Self.encoded(Self.value(of: operation.register, on: store))
+        return Self.answer(Self.value(of: operation.register, on: store), for: operation.register)
     }
 
     private static func value(of register: UInt8, on store: InMemoryStateStore) -> UInt64 {
@@ -102,7 +107,7 @@ struct RegisterService {
 
     /// The number in a result; nil for a refusal.
     static func value(of result: [UInt8]) -> UInt64? {
-        guard result.count == 8 else { return nil }
+        guard result.count >= 8 else { return nil }
         var reader = ByteReader(result)
         return try? reader.readUInt64()
     }

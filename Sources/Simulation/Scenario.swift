@@ -83,6 +83,8 @@ public struct Scenario: Sendable {
     public let claimsLiveness: Bool
 
     let keys: KeyRing
+    /// The protocol's, with the dissemination that the seed drew.
+    let switches: ProtocolSwitches
     let limits: Limits
     let conditions: Conditions
     let load: Load
@@ -113,6 +115,9 @@ public struct Scenario: Sendable {
         conditions = Self.conditions(&random)
         load = Self.load(&random)
         limits = Self.limits(&random)
+        var switches = options.switches
+        if random.chance(perMille: 250) { switches.dissemination = .all }
+        self.switches = switches
         // With short logs, whoever falls behind them needs the others' state.
         var needs = profile.needs
         if limits.checkpointInterval < 128 { needs.insert(.stateTransfer) } else { needs.remove(.stateTransfer) }
@@ -193,6 +198,7 @@ extension Scenario: CustomStringConvertible {
         turn \(range(conditions.turn))
           engine   K \(limits.checkpointInterval), L \(limits.logWindow), pipeline \(limits.pipelineDepth), \
         batch \(limits.batchRequests), client window \(limits.clientWindow), T \(limits.viewChangeNanoseconds / 1_000_000) ms
+          requests to \(switches.dissemination == .all ? "all" : "the primary")
           clients  window \(load.window), bundle \(load.bundle), \(load.registers) registers, \
         \(load.fastReadsPerMille) of 1000 reads unordered, retransmission \
         \(load.retransmission / 1_000_000) ms

@@ -43,6 +43,7 @@ final class SimulatedClient {
                 client: id,
                 window: min(scenario.load.window, scenario.limits.clientWindow),
                 bundle: scenario.load.bundle,
+                dissemination: scenario.switches.dissemination,
                 retransmissionNanoseconds: scenario.load.retransmission
             ),
             authenticator: keys.authenticator(of: id)
@@ -175,6 +176,7 @@ final class SimulatedClient {
             made(request)
             send(request, to: primary)
         case .sendToAll(let request):
+            if world.scenario.switches.dissemination == .all { made(request) }
             for replica in world.members { send(request, to: replica) }
         case .sendRead(let read, let whole):
             for replica in world.members {

@@ -84,7 +84,7 @@ final class SimulatedReplica {
             size: keys.size,
             replica: id,
             cluster: keys.cluster,
-            switches: scenario.options.switches,
+            switches: scenario.switches,
             limits: limits,
             clients: keys.clients
         )
@@ -518,7 +518,12 @@ final class SimulatedReplica {
 
     private func send(_ message: PeerMessage, to peer: ReplicaID) {
         guard let (message, delay) = pass(message, { $0.send($1, to: peer, as: &$2) }) else { return }
-        world.send(message, from: self, to: peer, after: delay)
+        put(message, to: peer, after: delay)
+    }
+
+    private func put(_ message: PeerMessage, to peer: ReplicaID, after delay: UInt64) {
+        let form = message.disseminated(world.scenario.switches.dissemination)
+        world.send(form, from: self, to: peer, after: delay)
     }
 
     private func send(_ reply: Reply, to client: ClientID) {
@@ -542,7 +547,7 @@ final class SimulatedReplica {
         for utterance in behaviours.takeUtterances() {
             switch utterance {
             case .message(let message, to: let peer, after: let delay):
-                world.send(message, from: self, to: peer, after: delay)
+                put(message, to: peer, after: delay)
             case .reply(let reply, to: let client):
                 world.send(.reply(reply), from: self, to: client, after: 0)
             }

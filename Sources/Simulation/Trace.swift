@@ -21,6 +21,8 @@ struct MessageSummary {
         switch message {
         case .prePrepare(let said):
             self.init("PRE-PREPARE", said.view, said.sequence, said.batch.digest.prefix)
+        case .digestPrePrepare(let said):
+            self.init("PRE-PREPARE", said.view, said.sequence, said.digest.prefix)
         case .vote(let said):
             self.init(said.phase == .prepare ? "PREPARE" : "COMMIT", said.view, said.sequence, said.digest.prefix)
         case .checkpoint(let said):
@@ -53,9 +55,12 @@ struct MessageSummary {
             switch said.subject {
             case .batch(let sequence, let digest): self.init("FETCH", nil, sequence, digest.prefix)
             case .viewChange(let view, _, let digest): self.init("FETCH", view, nil, digest.prefix)
+            case .requests(let sequence, let digest, _): self.init("FETCH", nil, sequence, digest.prefix)
             }
         case .batch(let said):
             self.init("BATCH", nil, said.sequence, said.batch.digest.prefix)
+        case .requests(let said):
+            self.init("REQUESTS", nil, said.sequence, said.digest.prefix)
         case .stateRequest(let body):
             self.init("STATE?", tag: Digest.of(body).prefix)
         case .stateAnswer(let body):

@@ -114,6 +114,20 @@ enum ProtocolOption: String, CaseIterable, ExpressibleByArgument {
     }
 }
 
+/// To whom the clients of a new cluster send their requests.
+enum DisseminationOption: String, CaseIterable, ExpressibleByArgument {
+    case primary
+    case all
+
+    /// The same as the cluster file has it.
+    var name: ClusterFile.Dissemination {
+        switch self {
+        case .primary: .primary
+        case .all: .all
+        }
+    }
+}
+
 /// How much a process logs.
 enum LogLevel: String, CaseIterable, ExpressibleByArgument {
     case trace

@@ -17,6 +17,14 @@ struct PlanOptions: ParsableArguments {
     @Option(
         name: .long,
         help: ArgumentHelp(
+            "To whom clients send requests: primary (to all after a time-out) or all at once. (default: primary)"
+        )
+    )
+    var dissemination: DisseminationOption?
+
+    @Option(
+        name: .long,
+        help: ArgumentHelp(
             "Where to start looking for free ports: a cluster of n replicas needs n x n.",
             valueName: "port"
         )
@@ -39,6 +47,7 @@ struct PlanOptions: ParsableArguments {
         plan.replicas = replicas ?? plan.replicas
         plan.clients = clients ?? plan.clients
         plan.protocolName = protocolOption?.name ?? plan.protocolName
+        plan.dissemination = dissemination?.name ?? plan.dissemination
         plan.basePort = basePort
         if !host.isEmpty { plan.hosts = host }
         return plan

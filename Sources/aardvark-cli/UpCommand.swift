@@ -66,6 +66,10 @@ struct UpCommand: AsyncParsableCommand {
                 option.name == file.protocolName
                     ? nil : "protocol \(file.protocolName.rawValue), not \(option.rawValue)"
             },
+            plan.dissemination.flatMap { option in
+                option.name == file.dissemination
+                    ? nil : "dissemination \(file.dissemination.rawValue), not \(option.rawValue)"
+            },
         ]
         if let difference = differences.compactMap(\.self).first {
             throw OperatorError(.usage, "\(path): this cluster has \(difference); choose another --directory")

@@ -38,6 +38,21 @@ enum Canonical {
         case .prePrepare(let message):
             return [0x10] + integer(message.view.rawValue) + integer(message.sequence.rawValue)
                 + Self.bytes(message.batch)
+        case .digestPrePrepare(let message):
+            var bytes = [0x1c] + integer(message.view.rawValue) + integer(message.sequence.rawValue)
+            bytes += integer(message.time.nanoseconds) + integer(UInt16(message.references.count))
+            for reference in message.references {
+                bytes += integer(reference.client.rawValue) + integer(reference.session.rawValue)
+                bytes += integer(reference.number.rawValue) + reference.envelope.bytes
+            }
+            return bytes
+        case .requests(let message):
+            var bytes = [0x1d] + integer(message.sequence.rawValue) + message.digest.bytes
+            bytes += integer(UInt16(message.requests.count))
+            for request in message.requests {
+                bytes += prefixed(Self.bytes(request))
+            }
+            return bytes
         case .vote(let vote):
             let type: UInt8 = vote.phase == .prepare ? 0x11 : 0x12
             return [type] + integer(vote.view.rawValue) + integer(vote.sequence.rawValue) + vote.digest.bytes
@@ -58,6 +73,9 @@ enum Canonical {
                 return [0x18, 0] + integer(sequence.rawValue) + digest.bytes
             case .viewChange(let view, let replica, let digest):
                 return [0x18, 1] + integer(view.rawValue) + [replica.rawValue] + digest.bytes
+            case .requests(let sequence, let digest, let places):
+                return [0x18, 2] + integer(sequence.rawValue) + digest.bytes + integer(UInt16(places.count))
+                    + places.flatMap { integer($0) }
             }
         case .batch(let message):
             return [0x19] + integer(message.sequence.rawValue) + Self.bytes(message.batch)

@@ -192,6 +192,11 @@ struct Golden: Sendable, CustomTestStringConvertible {
                 [("batch-digest", batch.digest.bytes)]
             ),
             golden(
+                "digest-pre-prepare",
+                "The same proposal by the digests of its requests.",
+                .digestPrePrepare(DigestPrePrepare(PrePrepare(view: view, sequence: sequence, batch: batch)))
+            ),
+            golden(
                 "prepare",
                 "A vote of the first phase.",
                 .vote(Vote(.prepare, view: view, sequence: sequence, digest: batch.digest))
@@ -260,6 +265,18 @@ struct Golden: Sendable, CustomTestStringConvertible {
                 "fetch-view-change",
                 "A question for a VIEW-CHANGE that NEW-VIEW names.",
                 .fetch(Fetch(.viewChange(View(6), ReplicaID(3), viewChange.digest)))
+            ),
+            golden(
+                "fetch-requests",
+                "A question for the first and the third request of a batch.",
+                .fetch(Fetch(.requests(sequence, digest, [0, 2])))
+            ),
+            golden(
+                "requests",
+                "A request in answer to such a question.",
+                .requests(
+                    BatchRequests(sequence: sequence, digest: digest, requests: [fixtures.batch.requests[0]])
+                )
             ),
             golden(
                 "batch",

@@ -283,14 +283,35 @@ struct LimitTests {
         }
     }
 
-    @Test func `A FETCH has one of two subjects, and a CATCH-UP's flag one of two values`() throws {
-        for (name, offset, field) in [("fetch-batch", 1, .kind), ("catch-up", 9, .flag)]
-            as [(String, Int, MalformedMessage.StaticField)]
+    @Test func `A FETCH has one of three subjects, and a CATCH-UP's flag one of two values`() throws {
+        for (name, offset, first, field) in [("fetch-batch", 1, 3, .kind), ("catch-up", 9, 2, .flag)]
+            as [(String, Int, UInt8, MalformedMessage.StaticField)]
         {
             var bytes = try Golden.named(name).message()
-            for value in UInt8(2)...UInt8.max {
+            for value in first...UInt8.max {
                 bytes[offset] = value
                 #expect(throws: MalformedMessage.badField(field)) { try Decoder.peer.encoded(bytes) }
+            }
+        }
+    }
+
+    @Test func `Places in a FETCH grow, and there is at least one`() throws {
+        let bytes = try Golden.named("fetch-requests").message()
+        for places in [[], [2, 0], [1, 1]] as [[UInt16]] {
+            let other =
+                bytes[..<42] + Canonical.integer(UInt16(places.count)) + places.flatMap { Canonical.integer($0) }
+            #expect(throws: MalformedMessage.self) { try Decoder.peer.encoded(Array(other)) }
+        }
+        let too = bytes[..<42] + Canonical.integer(UInt16(4097)) + (0..<4097).flatMap { Canonical.integer(UInt16($0)) }
+        #expect(throws: MalformedMessage.overLimit(.batch)) { try Decoder.peer.encoded(Array(too)) }
+    }
+
+    @Test func `A proposal by digests names 1 to 4096 requests, and a part of a batch has as many`() throws {
+        for (name, offset) in [("digest-pre-prepare", 25), ("requests", 41)] {
+            let bytes = try Golden.named(name).message()
+            for count in [0, 4097, 0xffff] as [UInt16] {
+                let other = bytes[..<offset] + Canonical.integer(count) + bytes[(offset + 2)...]
+                #expect(throws: MalformedMessage.overLimit(.batch)) { try Decoder.peer.encoded(Array(other)) }
             }
         }
     }

@@ -19,6 +19,9 @@ extension ClusterFile {
         /// The protocol.
         public var protocolName = ProtocolName.aardvark
 
+        /// To whom clients send their requests.
+        public var dissemination = Dissemination.primary
+
         /// The settings of the protocol.
         public var tuning = Tuning()
 
@@ -133,6 +136,7 @@ extension ClusterFile {
             clusterID: newID,
             protocolName: plan.protocolName,
             durability: .none,
+            dissemination: plan.dissemination,
             tuning: plan.tuning,
             replicas: replicas,
             clients: Array(members[size.replicas..<(size.replicas + plan.clients)]),

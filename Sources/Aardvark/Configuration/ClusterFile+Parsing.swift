@@ -28,7 +28,7 @@ extension ClusterFile {
         let root = try ConfigurationField.root(of: text, file: path)
         let fields = try root.fields(
             required: ["version", "cluster", "protocol", "durability", "replicas", "clients"],
-            optional: ["administrators", "tuning"]
+            optional: ["administrators", "dissemination", "tuning"]
         )
         let version = try fields.field("version")
         if try version.integer(in: 0...Int.max) != Self.formatVersion {
@@ -38,6 +38,8 @@ extension ClusterFile {
         clusterID = try Self.clusterID(fields.field("cluster"))
         protocolName = try fields.field("protocol").choice(of: ProtocolName.self)
         durability = try Self.durability(fields.field("durability"))
+        dissemination =
+            try fields.optional("dissemination")?.choice(of: Dissemination.self) ?? .primary
         tuning = try fields.optional("tuning").map(Self.tuning) ?? Tuning()
 
         var seen = Seen()

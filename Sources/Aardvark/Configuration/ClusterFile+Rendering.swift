@@ -20,6 +20,9 @@ extension ClusterFile {
             # What a replica's state survives: none (in memory; a replica that restarts starts empty).
             durability: \(durability.rawValue)
 
+            # To whom clients send their requests: primary (to all after a time-out) or all (proposals then name them by digests).
+            dissemination: \(dissemination.rawValue)
+
             # The protocol's settings. A line with a # in front shows the default.
 
             """

@@ -26,6 +26,15 @@ public struct ClusterFile: Hashable, Sendable {
         case aardvark
     }
 
+    /// To whom clients send their requests.
+    public enum Dissemination: String, CaseIterable, Hashable, Sendable {
+        /// To the primary, and to all replicas after a time-out.
+        case primary
+
+        /// To all replicas at once; proposals name requests by their digests (PBFT section 5.1.5).
+        case all
+    }
+
     /// What a replica's state survives.
     public enum Durability: String, CaseIterable, Hashable, Sendable {
         /// Nothing: the state is in memory, and a replica that restarts starts empty.
@@ -101,6 +110,9 @@ public struct ClusterFile: Hashable, Sendable {
 
     /// What a replica's state survives.
     public let durability: Durability
+
+    /// To whom clients send their requests.
+    public let dissemination: Dissemination
 
     /// The settings of the protocol.
     public let tuning: Tuning

@@ -29,6 +29,7 @@ final class TestClient {
                 client: ClientID(id),
                 window: window,
                 bundle: bundle,
+                dissemination: keys.switches.dissemination,
                 retransmissionNanoseconds: retransmission
             ),
             authenticator: keys.authenticator(of: ClientID(id))

@@ -67,11 +67,12 @@ final class TestCluster {
         for replica in live {
             let from = Node.replica(replica.id.rawValue)
             for sent in replica.takeOutbox() {
+                let message = sent.message.disseminated(keys.switches.dissemination)
                 switch sent.recipient {
-                case .replica(let peer): send(.peer(sent.message), from, .replica(peer.rawValue))
+                case .replica(let peer): send(.peer(message), from, .replica(peer.rawValue))
                 case .others:
                     for peer in replicas where peer.id != replica.id {
-                        send(.peer(sent.message), from, .replica(peer.id.rawValue))
+                        send(.peer(message), from, .replica(peer.id.rawValue))
                     }
                 }
             }
