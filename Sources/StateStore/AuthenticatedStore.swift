@@ -2,7 +2,7 @@ import Cryptography
 
 /// The replicated state: an ordered map of byte strings in two keyspaces, with a Merkle root at each checkpoint.
 ///
-/// The seam between the replica and what holds its state: ``InMemoryStateStore`` here, a store on disk beside it. A
+/// The seam between the replica and what holds its state: ``InMemoryStateStore`` here, `RocksStateStore` on disk. A
 /// store is used from one thread. What it computes depends only on the calls that changed it, so the stores of two
 /// correct replicas give the same root. A service never sees a store, only a ``ServiceState`` or a ``StateView`` of it.
 public protocol AuthenticatedStore: AnyObject {
@@ -129,5 +129,9 @@ extension AuthenticatedStore {
 /// Names a tentative section of a store.
 public struct TentativeMark: Hashable, Sendable {
     /// Its place in the order of all sections that were ever opened.
-    let number: UInt64
+    package let number: UInt64
+
+    package init(number: UInt64) {
+        self.number = number
+    }
 }

@@ -11,7 +11,7 @@ public final class InMemoryStateStore: AuthenticatedStore {
     private var serviceIndex = OrderedIndex()
     private var dirty = DirtyKeys()
 
-    private var forest = MerkleForest()
+    private var forest = MerkleForest(MemoryNodes())
     /// The tree of the last finished checkpoint.
     private var tree: MerkleTree?
     private var pending: PendingCheckpoint?
@@ -19,9 +19,7 @@ public final class InMemoryStateStore: AuthenticatedStore {
     private var checkpoints: [Checkpoint] = []
     private let checkpointsKept: Int
 
-    /// The open tentative sections, oldest first.
-    private var sections: [Section] = []
-    private var sectionsOpened: UInt64 = 0
+    private var sections = TentativeSections()
 
     /// Makes an empty store.
     ///
@@ -37,7 +35,7 @@ public final class InMemoryStateStore: AuthenticatedStore {
     public var hashedNodes: UInt64 { forest.hasher.nodes }
 
     /// The number of Merkle nodes held for all kept checkpoints together.
-    public var heldNodes: Int { forest.count }
+    public var heldNodes: Int { forest.nodes.count }
 
     /// A store of its own with the state of a finished checkpoint, and the same checkpoints up to that one: what a
     /// restart finds that lost everything later.
@@ -73,7 +71,7 @@ public final class InMemoryStateStore: AuthenticatedStore {
         invariant(key.count <= StateLimits.keyBytes, "key longer than the state takes")
         invariant(value.count <= StateLimits.valueBytes(in: keyspace), "value longer than the state takes")
         let key = StoreKey(key, in: keyspace)
-        record(key, before: set(key, to: value))
+        sections.record(key, before: set(key, to: value))
     }
 
     /// Removes the entry of `key` and tells whether there was one.
@@ -81,7 +79,7 @@ public final class InMemoryStateStore: AuthenticatedStore {
     public func delete(_ key: [UInt8], in keyspace: Keyspace) -> Bool {
         let key = StoreKey(key, in: keyspace)
         guard let before = set(key, to: nil) else { return false }
-        record(key, before: before)
+        sections.record(key, before: before)
         return true
     }
 
@@ -92,9 +90,10 @@ public final class InMemoryStateStore: AuthenticatedStore {
         _ visit: (_ key: [UInt8], _ value: [UInt8]) -> ScanStep
     ) {
         let index = keyspace == .system ? systemIndex : serviceIndex
-        index.scan(range) { key in
+        var keys = index.keys(in: range)
+        while let key = keys.next() {
             guard let value = values[key] else { invariantViolated("indexed key has no value") }
-            return visit(key.bytes, value)
+            if case .stop = visit(key.bytes, value) { return }
         }
     }
 
@@ -131,33 +130,20 @@ public final class InMemoryStateStore: AuthenticatedStore {
 
     /// Opens a tentative section; it costs one record a write, with the value before it.
     public func beginTentative() -> TentativeMark {
-        sectionsOpened += 1
-        let mark = TentativeMark(number: sectionsOpened)
-        sections.append(Section(mark: mark))
-        return mark
+        sections.begin()
     }
 
     /// Makes the writes of the oldest open section final, by dropping its records.
     public func commit(_ mark: TentativeMark) {
-        invariant(sections.first?.mark == mark, "committed section is not the oldest open one")
-        sections.removeFirst()
+        sections.commit(mark)
     }
 
     /// Restores the state of the moment when `mark` was made, by writing the values before each write back, last write
     /// first.
     public func rollBack(to mark: TentativeMark) {
-        invariant(sections.contains { $0.mark == mark }, "section to roll back is not open")
-        while let section = sections.popLast() {
-            for write in section.writes.reversed() {
-                _ = set(write.key, to: write.before)
-            }
-            if section.mark == mark { return }
+        for write in sections.takeWrites(since: mark) {
+            _ = set(write.key, to: write.before)
         }
-    }
-
-    private func record(_ key: StoreKey, before: [UInt8]?) {
-        guard !sections.isEmpty else { return }
-        sections[sections.count - 1].writes.append(Write(key: key, before: before))
     }
 
     // MARK: Checkpoints
@@ -165,7 +151,7 @@ public final class InMemoryStateStore: AuthenticatedStore {
     /// Freezes the state as the checkpoint with this number: the keys written since the last one are set aside with
     /// their values.
     public func beginCheckpoint(_ number: UInt64) {
-        invariant(sections.isEmpty, "checkpoint of tentative state")
+        invariant(!sections.areOpen, "checkpoint of tentative state")
         invariant(pending == nil, "checkpoint begun before the last one was finished")
         invariant(checkpoints.last.map { $0.number < number } ?? true, "checkpoint numbers must rise")
         pending = PendingCheckpoint(number: number, entries: dirty.entries, root: tree)
@@ -182,7 +168,7 @@ public final class InMemoryStateStore: AuthenticatedStore {
             return nil
         case .finished(let finished):
             tree = finished
-            checkpoints.append(Checkpoint(number: work.number, tree: finished, turnover: forest.takeTurnover()))
+            checkpoints.append(Checkpoint(number: work.number, tree: finished, turnover: forest.nodes.takeTurnover()))
             if checkpoints.count == 1 {
                 freeReplacedByOldest()
             } else if checkpoints.count > checkpointsKept {
@@ -207,7 +193,7 @@ public final class InMemoryStateStore: AuthenticatedStore {
     /// The node at `path` in the tree of a finished checkpoint that is still kept, or nil.
     public func node(at path: SubtreePath, inCheckpoint number: UInt64) -> StateNode? {
         guard let checkpoint = checkpoints.last(where: { $0.number == number }) else { return nil }
-        return checkpoint.tree.flatMap { forest.node(at: path, in: $0) }
+        return checkpoint.tree.flatMap { forest.subtree(at: path, in: $0) }.flatMap { forest.node($0.root) }
     }
 
     /// Drops the checkpoints with smaller numbers than `number`.
@@ -225,8 +211,8 @@ public final class InMemoryStateStore: AuthenticatedStore {
     /// Frees the nodes that the oldest kept checkpoint replaced: only checkpoints before it had them.
     private func freeReplacedByOldest() {
         guard !checkpoints.isEmpty else { return }
-        forest.free(checkpoints[0].turnover.replaced)
-        checkpoints[0].turnover = MerkleForest.Turnover()
+        forest.nodes.free(checkpoints[0].turnover.replaced)
+        checkpoints[0].turnover = MemoryNodes.Turnover()
     }
 
     // MARK: Another state
@@ -261,13 +247,13 @@ public final class InMemoryStateStore: AuthenticatedStore {
 
     /// Restores the state of a finished checkpoint that is still kept, and drops all later ones.
     private func revert(toCheckpoint number: UInt64) {
-        sections = []
+        sections.removeAll()
         var keys = dirty.entries.map(\.key)
         keys += pending?.entries.map(\.key) ?? []
-        var added = forest.takeTurnover().added
+        var added = forest.nodes.takeTurnover().added
         while let last = checkpoints.last, last.number > number {
-            keys += forest.keys(of: last.turnover.added)
-            keys += forest.keys(of: last.turnover.replaced)
+            keys += forest.nodes.keys(of: last.turnover.added)
+            keys += forest.nodes.keys(of: last.turnover.replaced)
             added += last.turnover.added
             checkpoints.removeLast()
         }
@@ -280,7 +266,7 @@ public final class InMemoryStateStore: AuthenticatedStore {
             _ = place(key, forest.value(of: key, in: tree))
         }
         dirty = DirtyKeys()
-        forest.free(added)
+        forest.nodes.free(added)
     }
 
     private func removeAll() {
@@ -288,11 +274,11 @@ public final class InMemoryStateStore: AuthenticatedStore {
         systemIndex = OrderedIndex()
         serviceIndex = OrderedIndex()
         dirty = DirtyKeys()
-        forest.removeAll()
+        forest = MerkleForest(MemoryNodes())
         tree = nil
         pending = nil
         checkpoints = []
-        sections = []
+        sections.removeAll()
     }
 
     // MARK: Parts
@@ -301,17 +287,6 @@ public final class InMemoryStateStore: AuthenticatedStore {
         let number: UInt64
         let tree: MerkleTree?
         /// How its nodes differ from those of the checkpoint before; emptied when that one is dropped.
-        var turnover: MerkleForest.Turnover
-    }
-
-    private struct Section {
-        let mark: TentativeMark
-        var writes: [Write] = []
-    }
-
-    /// A write that can be taken back: the value before it, or nil when there was none.
-    private struct Write {
-        let key: StoreKey
-        let before: [UInt8]?
+        var turnover: MemoryNodes.Turnover
     }
 }

@@ -27,7 +27,7 @@ public enum MerkleFormat {
 }
 
 /// Computes digests of nodes in one buffer that is used again and again, and counts them.
-struct MerkleHasher {
+package struct MerkleHasher {
     private static let pathTag: UInt8 = 2
     private static let leafTag: UInt8 = 0
     private static let branchTag: UInt8 = 1
@@ -35,9 +35,11 @@ struct MerkleHasher {
 
     private var buffer: [UInt8] = []
     /// The number of leaves and branches hashed so far.
-    private(set) var nodes: UInt64 = 0
+    package private(set) var nodes: UInt64 = 0
 
-    mutating func path(of key: [UInt8], in keyspace: Keyspace) -> Digest {
+    package init() {}
+
+    package mutating func path(of key: [UInt8], in keyspace: Keyspace) -> Digest {
         start(Self.pathTag)
         buffer.append(keyspace.rawValue)
         buffer.append(contentsOf: key)

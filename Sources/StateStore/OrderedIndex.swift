@@ -4,14 +4,17 @@ import Invariants
 ///
 /// Finding a place costs two binary searches; an insertion moves at most one chunk, and every now and then the list of
 /// chunks. It holds no values, so overwriting a value does not touch it.
-struct OrderedIndex {
+package struct OrderedIndex {
     private static let chunkLimit = 256
     /// No chunk is empty, and the keys of each are below those of the next.
-    private var chunks: [[StoreKey]] = []
-    private(set) var count = 0
+    fileprivate var chunks: [[StoreKey]] = []
+    package private(set) var count = 0
+
+    /// Makes an index of no key.
+    package init() {}
 
     /// Adds a key that is not there yet.
-    mutating func insert(_ key: StoreKey) {
+    package mutating func insert(_ key: StoreKey) {
         count += 1
         guard !chunks.isEmpty else {
             chunks.append([key])
@@ -28,7 +31,7 @@ struct OrderedIndex {
     }
 
     /// Removes a key that is there.
-    mutating func remove(_ key: StoreKey) {
+    package mutating func remove(_ key: StoreKey) {
         let chunk = firstChunk(endingAtOrAbove: key.bytes)
         invariant(chunk < chunks.count, "removed key is above all indexed ones")
         let place = lowerBound(of: key.bytes, in: chunk)
@@ -43,20 +46,31 @@ struct OrderedIndex {
         }
     }
 
-    /// Visits the keys of a range in order, until the visitor stops.
-    func scan(_ range: KeyRange, _ visit: (StoreKey) -> ScanStep) {
-        var chunk = firstChunk(endingAtOrAbove: range.from)
-        guard chunk < chunks.count else { return }
-        var place = lowerBound(of: range.from, in: chunk)
-        while chunk < chunks.count {
-            while place < chunks[chunk].count {
-                let key = chunks[chunk][place]
-                if let end = range.to, !precedes(key.bytes, end) { return }
-                if case .stop = visit(key) { return }
-                place += 1
+    /// The keys of a range in order.
+    package func keys(in range: KeyRange) -> Keys {
+        let chunk = firstChunk(endingAtOrAbove: range.from)
+        let place = chunk < chunks.count ? lowerBound(of: range.from, in: chunk) : 0
+        return Keys(index: self, end: range.to, chunk: chunk, place: place)
+    }
+
+    /// Goes through keys in order. It holds the index as it was when it was made.
+    package struct Keys: IteratorProtocol {
+        fileprivate let index: OrderedIndex
+        fileprivate let end: [UInt8]?
+        fileprivate var chunk: Int
+        fileprivate var place: Int
+
+        /// The next key, or nil at the end.
+        package mutating func next() -> StoreKey? {
+            guard chunk < index.chunks.count else { return nil }
+            let key = index.chunks[chunk][place]
+            if let end, !precedes(key.bytes, end) { return nil }
+            place += 1
+            if place == index.chunks[chunk].count {
+                chunk += 1
+                place = 0
             }
-            chunk += 1
-            place = 0
+            return key
         }
     }
 
@@ -102,7 +116,7 @@ struct OrderedIndex {
 }
 
 /// Whether `left` comes before `right` in the order of byte strings.
-private func precedes(_ left: [UInt8], _ right: [UInt8]) -> Bool {
+package func precedes(_ left: [UInt8], _ right: [UInt8]) -> Bool {
     let common = min(left.count, right.count)
     var place = 0
     while place < common {

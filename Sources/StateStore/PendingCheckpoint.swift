@@ -2,17 +2,27 @@ import Cryptography
 import Invariants
 
 /// The keys written since the last checkpoint, each once, with their latest values.
-struct DirtyKeys {
-    struct Entry {
-        let key: StoreKey
-        var value: [UInt8]?
+package struct DirtyKeys {
+    package struct Entry {
+        package let key: StoreKey
+        package fileprivate(set) var value: [UInt8]?
+
+        package init(key: StoreKey, value: [UInt8]?) {
+            self.key = key
+            self.value = value
+        }
     }
 
-    private(set) var entries: [Entry] = []
+    package private(set) var entries: [Entry] = []
     private var places: [StoreKey: Int] = [:]
 
+    package init() {}
+
+    /// What was noted of `key`, or nil when nothing was.
+    package subscript(key: StoreKey) -> Entry? { places[key].map { entries[$0] } }
+
     /// Notes that `key` has `value` now, or is deleted.
-    mutating func set(_ key: StoreKey, to value: [UInt8]?) {
+    package mutating func set(_ key: StoreKey, to value: [UInt8]?) {
         if let place = places[key] {
             entries[place].value = value
         } else {
@@ -27,14 +37,14 @@ struct DirtyKeys {
 /// First each changed key gets its path and falls into one of 256 buckets, by the path's first byte. Then the buckets
 /// are taken in order, sorted and merged into the tree a slice at a time: neighbours in the tree share the hashes above
 /// them. No step sorts or hashes more than a bucket or a slice, so none takes long however many keys changed.
-struct PendingCheckpoint {
+package struct PendingCheckpoint {
     private static let sliceKeys = 512
     private static let bucketCount = 256
 
-    let number: UInt64
+    package let number: UInt64
     private var root: MerkleTree?
     /// The keys written since the checkpoint before.
-    let entries: [DirtyKeys.Entry]
+    package let entries: [DirtyKeys.Entry]
     private var nextEntry = 0
     private var buckets: [[MerkleChange]] = Array(repeating: [], count: bucketCount)
     private var nextBucket = 0
@@ -42,21 +52,24 @@ struct PendingCheckpoint {
     private var sorted: [MerkleChange] = []
     private var nextChange = 0
 
-    init(number: UInt64, entries: [DirtyKeys.Entry], root: MerkleTree?) {
+    package init(number: UInt64, entries: [DirtyKeys.Entry], root: MerkleTree?) {
         self.number = number
         self.entries = entries
         self.root = root
     }
 
     /// What one call to ``advance(keys:in:)`` came to.
-    enum Progress {
+    package enum Progress {
         case workLeft
         /// The new tree; nil when it is empty.
         case finished(MerkleTree?)
     }
 
     /// Takes at most `keys` steps, a step being one key placed or one key merged.
-    mutating func advance(keys: Int, in forest: inout MerkleForest) -> Progress {
+    package mutating func advance<Nodes: MerkleNodes>(
+        keys: Int,
+        in forest: inout MerkleForest<Nodes>
+    ) throws(Nodes.Failure) -> Progress {
         var left = max(keys, 1)
         while nextEntry < entries.count {
             guard left > 0 else { return .workLeft }
@@ -71,7 +84,8 @@ struct PendingCheckpoint {
             guard nextChange < sorted.count else { return .finished(root) }
             guard left > 0 else { return .workLeft }
             let end = nextChange + min(Self.sliceKeys, left, sorted.count - nextChange)
-            root = forest.updated(root, with: sorted[nextChange..<end], depth: 0)
+            root = try forest.updated(root, with: sorted[nextChange..<end], depth: 0)
+            try forest.nodes.merged(sorted[nextChange..<end])
             left -= end - nextChange
             nextChange = end
         }

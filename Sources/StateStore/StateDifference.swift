@@ -58,9 +58,12 @@ struct StateDifference {
         base = store.lastCheckpoint
     }
 
+    /// The store did not have a node that the local checkpoint has: its disk has failed.
+    private var isBaseUnreadable = false
+
     /// Whether the local checkpoint is still there to compare with.
     var hasBase: Bool {
-        base.map { store.root(ofCheckpoint: $0) != nil } ?? true
+        !isBaseUnreadable && base.map { store.root(ofCheckpoint: $0) != nil } ?? true
     }
 
     /// Begins at the root of the wanted state; nil when nothing has to be fetched.
@@ -131,7 +134,8 @@ struct StateDifference {
     /// The parts below a branch where the local state has a branch too.
     private mutating func parts(of branch: StateNode.Branch, besideBranchAt path: SubtreePath) -> [Part] {
         guard let base, case .branch(let localBranch) = store.node(at: path, inCheckpoint: base) else {
-            invariantViolated("the local checkpoint lost a branch")
+            isBaseUnreadable = true
+            return []
         }
         var parts: [Part] = []
         for step in UInt8(0)..<16 {
@@ -152,9 +156,10 @@ struct StateDifference {
         return parts
     }
 
-    private func local(at path: SubtreePath, _ digest: Digest) -> Local {
+    private mutating func local(at path: SubtreePath, _ digest: Digest) -> Local {
         guard let base, let node = store.node(at: path, inCheckpoint: base) else {
-            invariantViolated("the local checkpoint lost a node")
+            isBaseUnreadable = true
+            return .nothing
         }
         switch node {
         case .leaf(let keyspace, let entry): return .leaf(keyspace, key: entry.key, digest: digest)
@@ -162,8 +167,9 @@ struct StateDifference {
         }
     }
 
-    /// The changes that make the wanted state out of the local one, once all parts were taken in: no key twice.
-    func changes() -> [StateChange] {
+    /// The changes that make the wanted state out of the local one, once all parts were taken in: no key twice. They are
+    /// right only if there still is a base afterwards.
+    mutating func changes() -> [StateChange] {
         var changes = lostKeys
         for (path, kept) in lostSubtrees {
             appendDeletions(below: path, but: kept, to: &changes)
@@ -176,11 +182,16 @@ struct StateDifference {
         return changes
     }
 
-    private func appendDeletions(below path: SubtreePath, but kept: StateNode?, to changes: inout [StateChange]) {
+    private mutating func appendDeletions(
+        below path: SubtreePath,
+        but kept: StateNode?,
+        to changes: inout [StateChange]
+    ) {
         var open = [path]
         while let path = open.popLast() {
             guard let base, let node = store.node(at: path, inCheckpoint: base) else {
-                invariantViolated("the local checkpoint lost a node")
+                isBaseUnreadable = true
+                return
             }
             switch node {
             case .branch(let branch):

@@ -186,6 +186,7 @@ public struct StateFetch {
         restartWithoutBase()
         guard isComplete else { return .incomplete }
         let changes = difference.changes()
+        guard difference.hasBase else { return .incomplete }
         store.install(changes, onto: difference.base, asCheckpoint: target.checkpoint, root: target.root)
         return .installed(changes: changes.count)
     }

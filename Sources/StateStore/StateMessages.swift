@@ -200,7 +200,8 @@ extension StateNode {
         }
     }
 
-    fileprivate func append(to bytes: inout [UInt8]) {
+    /// Appends the node as an answer has it.
+    package func append(to bytes: inout [UInt8]) {
         switch self {
         case .branch(let branch):
             bytes.append(0)
@@ -215,6 +216,15 @@ extension StateNode {
             bytes.append(contentsOf: entry.key)
             bytes.append(contentsOf: entry.value)
         }
+    }
+
+    /// Reads a node that is all of `bytes`, as an answer has it.
+    ///
+    /// - Returns: nil when the bytes are not the encoding of a node within ``StateLimits``.
+    package init?(encoded bytes: [UInt8]) {
+        var reader = StateReader(bytes)
+        self.init(from: &reader)
+        guard reader.isAtEnd else { return nil }
     }
 
     fileprivate init?(from reader: inout StateReader) {

@@ -2,12 +2,12 @@
 ///
 /// The hash is Swift's seeded SipHash, different in each process: a client cannot choose keys that collide. Nothing
 /// that reaches the state or a reply may depend on it.
-struct StoreKey: Hashable, Sendable {
-    let bytes: [UInt8]
-    let keyspace: Keyspace
+package struct StoreKey: Hashable, Sendable {
+    package let bytes: [UInt8]
+    package let keyspace: Keyspace
     private let seededHash: UInt32
 
-    init(_ bytes: [UInt8], in keyspace: Keyspace) {
+    package init(_ bytes: [UInt8], in keyspace: Keyspace) {
         self.bytes = bytes
         self.keyspace = keyspace
         var hasher = Hasher()
@@ -16,11 +16,11 @@ struct StoreKey: Hashable, Sendable {
         seededHash = UInt32(truncatingIfNeeded: hasher.finalize())
     }
 
-    static func == (left: StoreKey, right: StoreKey) -> Bool {
+    package static func == (left: StoreKey, right: StoreKey) -> Bool {
         left.seededHash == right.seededHash && left.keyspace == right.keyspace && left.bytes == right.bytes
     }
 
-    func hash(into hasher: inout Hasher) {
+    package func hash(into hasher: inout Hasher) {
         hasher.combine(seededHash)
     }
 
