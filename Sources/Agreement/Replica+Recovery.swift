@@ -8,7 +8,8 @@ public struct Recovery: Sendable {
     public let executed: SequenceNumber
     /// The engine's entries of that state.
     public let records: [SystemRecord]
-    /// The durable log records in their order, from the beginning or from any point before the last stable checkpoint's record.
+    /// The durable log records in their order. Those about sequence numbers up to the last stable checkpoint's may be missing, and so
+    /// may all but the last VIEW-CHANGE, NEW-VIEW and stable checkpoint.
     public let log: [LogRecord]
 
     /// Collects what was found.
@@ -24,7 +25,9 @@ extension Replica {
     /// Makes a replica that goes on from what it had made durable.
     public init(configuration: ReplicaConfiguration, signer: any Signer, recovering recovery: Recovery) {
         self.init(configuration: configuration, signer: signer)
-        for record in recovery.log {
+        // First where the water marks are: records between them may precede that of the stable checkpoint.
+        let stable = recovery.log.last { if case .stable = $0 { true } else { false } }
+        for record in [stable].compactMap({ $0 }) + recovery.log {
             restore(record)
         }
         logPosition = LogPosition(rawValue: UInt64(recovery.log.count))

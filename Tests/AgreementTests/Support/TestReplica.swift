@@ -146,8 +146,11 @@ final class TestReplica {
     }
 
     /// Stops, loses what was not durable, and starts again: the state as of the last stable checkpoint, the durable log.
-    func restart() {
-        journal = Array(journal.prefix(Int(durable.rawValue)))
+    ///
+    /// - Parameter isNeeded: Which records the disk has kept.
+    func restart(keeping isNeeded: (LogRecord) -> Bool = { _ in true }) {
+        journal = journal.prefix(Int(durable.rawValue)).filter(isNeeded)
+        durable = LogPosition(rawValue: UInt64(journal.count))
         held = []
         checks = []
         outbox = []
