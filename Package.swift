@@ -53,6 +53,12 @@ let package = Package(
         .target(name: "Messages", dependencies: ["Cryptography", "Invariants"], swiftSettings: strict),
         .target(name: "Agreement", dependencies: ["Messages", "Cryptography", "Invariants"], swiftSettings: strict),
         .target(name: "StateStore", dependencies: ["Cryptography", "Invariants"], swiftSettings: strict),
+        .target(name: "Disk", dependencies: ["CRocksDB", "Invariants"], swiftSettings: wrapper),
+        .target(
+            name: "DurableStore",
+            dependencies: ["Agreement", "Messages", "StateStore", "Cryptography", "Disk", "Invariants"],
+            swiftSettings: strict
+        ),
         .target(
             name: "Transport",
             dependencies: ["Messages", "Cryptography", "Invariants", nioCore, nioPosix],
@@ -148,7 +154,16 @@ let package = Package(
             dependencies: ["Simulation", "Adversary", "Agreement", "Messages", "Cryptography", "aardvark-lab"],
             swiftSettings: strict
         ),
-        .testTarget(name: "StateStoreTests", dependencies: ["StateStore", "Cryptography"], swiftSettings: strict),
+        .testTarget(
+            name: "StateStoreTests",
+            dependencies: ["StateStore", "DurableStore", "Cryptography", "Messages"],
+            swiftSettings: strict
+        ),
+        .testTarget(
+            name: "DurableStoreTests",
+            dependencies: ["DurableStore", "Disk", "Agreement", "StateStore", "Cryptography", "Messages"],
+            swiftSettings: strict
+        ),
         .testTarget(
             name: "KeyValueServiceTests",
             dependencies: ["KeyValueService", "Aardvark", "Cryptography", "Messages", "StateStore"],

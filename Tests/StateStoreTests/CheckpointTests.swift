@@ -9,11 +9,15 @@ struct CheckpointTests {
 
     private static func store(entries: Int) -> InMemoryStateStore {
         let store = InMemoryStateStore()
+        fill(store, entries: entries)
+        return store
+    }
+
+    private static func fill(_ store: any AuthenticatedStore, entries: Int) {
         for number in 0..<entries {
             store.put([1, 2, 3], at: key(number), in: .service)
         }
         _ = store.checkpoint(1)
-        return store
     }
 
     // The expected values come from an implementation of the documented format in another language.
@@ -99,69 +103,74 @@ struct CheckpointTests {
         #expect(roots.count == entries.count)
     }
 
-    @Test func `a kept checkpoint is untouched by later writes and can be walked`() {
+    @Test(arguments: StoreKind.allCases)
+    func `a kept checkpoint is untouched by later writes and can be walked`(kind: StoreKind) throws {
         var random = SplitMix64(seed: 41)
-        let store = InMemoryStateStore()
-        var model = Model()
-        var models: [UInt64: Model] = [:]
-        for number in UInt64(1)...10 {
-            for _ in 0..<100 {
-                let key = Self.key(random.below(300))
-                let keyspace: Keyspace = random.below(2) == 0 ? .system : .service
-                let value = random.below(4) == 0 ? nil : random.bytes(5)
-                if let value {
-                    store.put(value, at: key, in: keyspace)
-                } else {
-                    store.delete(key, in: keyspace)
+        try kind.withStore { store in
+            var model = Model()
+            var models: [UInt64: Model] = [:]
+            for number in UInt64(1)...10 {
+                for _ in 0..<100 {
+                    let key = Self.key(random.below(300))
+                    let keyspace: Keyspace = random.below(2) == 0 ? .system : .service
+                    let value = random.below(4) == 0 ? nil : random.bytes(5)
+                    if let value {
+                        store.put(value, at: key, in: keyspace)
+                    } else {
+                        store.delete(key, in: keyspace)
+                    }
+                    model.set(key, to: value, in: keyspace)
                 }
-                model.set(key, to: value, in: keyspace)
+                #expect(store.checkpoint(number) == model.root)
+                models[number] = model
             }
-            #expect(store.checkpoint(number) == model.root)
-            models[number] = model
+            for number in UInt64(1)...6 {
+                #expect(store.root(ofCheckpoint: number) == nil)
+                #expect(store.node(at: .root, inCheckpoint: number) == nil)
+            }
+            for number in UInt64(7)...10 {
+                let walk = store.walk(checkpoint: number)
+                #expect(walk.isSound)
+                #expect(walk.entries == models[number]?.walked)
+            }
+            store.releaseCheckpoints(before: 9)
+            #expect(store.root(ofCheckpoint: 8) == nil)
+            #expect(store.walk(checkpoint: 9).entries == models[9]?.walked)
         }
-        for number in UInt64(1)...6 {
-            #expect(store.root(ofCheckpoint: number) == nil)
-            #expect(store.node(at: .root, inCheckpoint: number) == nil)
-        }
-        for number in UInt64(7)...10 {
-            let walk = store.walk(checkpoint: number)
-            #expect(walk.isSound)
-            #expect(walk.entries == models[number]?.walked)
-        }
-        store.releaseCheckpoints(before: 9)
-        #expect(store.root(ofCheckpoint: 8) == nil)
-        #expect(store.walk(checkpoint: 9).entries == models[9]?.walked)
     }
 
-    @Test func `writes while a checkpoint is being computed belong to the next one`() {
-        let store = Self.store(entries: 300)
-        var model = Model()
-        for number in 0..<300 {
-            model.set(Self.key(number), to: [1, 2, 3], in: .service)
+    @Test(arguments: StoreKind.allCases)
+    func `writes while a checkpoint is being computed belong to the next one`(kind: StoreKind) throws {
+        try kind.withStore { store in
+            Self.fill(store, entries: 300)
+            var model = Model()
+            for number in 0..<300 {
+                model.set(Self.key(number), to: [1, 2, 3], in: .service)
+            }
+            for number in 0..<200 {
+                store.put([5], at: Self.key(number), in: .service)
+                model.set(Self.key(number), to: [5], in: .service)
+            }
+            let frozen = model
+            store.beginCheckpoint(2)
+            var steps = 0
+            var root: Digest?
+            while root == nil {
+                let key = Self.key(steps % 400)
+                store.put([6], at: key, in: .service)
+                model.set(key, to: [6], in: .service)
+                let gone = Self.key((steps * 7) % 400)
+                store.delete(gone, in: .service)
+                model.set(gone, to: nil, in: .service)
+                root = store.advanceCheckpoint(keys: 3)
+                steps += 1
+            }
+            #expect(root == frozen.root)
+            #expect(store.walk(checkpoint: 2).entries == frozen.walked)
+            #expect(store.checkpoint(3) == model.root)
+            // 200 keys, each placed and merged, three steps a call.
+            #expect(steps >= 400 / 3 && steps <= 400 / 3 + 2)
         }
-        for number in 0..<200 {
-            store.put([5], at: Self.key(number), in: .service)
-            model.set(Self.key(number), to: [5], in: .service)
-        }
-        let frozen = model
-        store.beginCheckpoint(2)
-        var steps = 0
-        var root: Digest?
-        while root == nil {
-            let key = Self.key(steps % 400)
-            store.put([6], at: key, in: .service)
-            model.set(key, to: [6], in: .service)
-            let gone = Self.key((steps * 7) % 400)
-            store.delete(gone, in: .service)
-            model.set(gone, to: nil, in: .service)
-            root = store.advanceCheckpoint(keys: 3)
-            steps += 1
-        }
-        #expect(root == frozen.root)
-        #expect(store.walk(checkpoint: 2).entries == frozen.walked)
-        #expect(store.checkpoint(3) == model.root)
-        // 200 keys, each placed and merged, three steps a call.
-        #expect(steps >= 400 / 3 && steps <= 400 / 3 + 2)
     }
 
     @Test func `the root does not depend on the size of the steps`() {
@@ -181,66 +190,73 @@ struct CheckpointTests {
         #expect(roots.count == 1)
     }
 
-    @Test func `the work of a checkpoint follows the keys written and not the size of the state`() {
+    @Test(arguments: StoreKind.allCases)
+    func `the work of a checkpoint follows the keys written and not the size of the state`(kind: StoreKind) throws {
         var hashed: [UInt64] = []
         for size in [1000, 64_000] {
-            let store = Self.store(entries: size)
-            let before = store.hashedNodes
-            for number in 0..<20 {
-                store.put([7], at: Self.key(number * (size / 20)), in: .service)
+            try kind.withStore { store in
+                Self.fill(store, entries: size)
+                let before = store.hashedNodes
+                for number in 0..<20 {
+                    store.put([7], at: Self.key(number * (size / 20)), in: .service)
+                }
+                _ = store.checkpoint(2)
+                hashed.append(store.hashedNodes - before)
+                let idle = store.hashedNodes
+                _ = store.checkpoint(3)
+                #expect(store.hashedNodes == idle)
             }
-            _ = store.checkpoint(2)
-            hashed.append(store.hashedNodes - before)
-            let idle = store.hashedNodes
-            _ = store.checkpoint(3)
-            #expect(store.hashedNodes == idle)
         }
         // A leaf and, on its way to the root, at most a branch for each factor of 16 in the size, and a few by chance.
         #expect(hashed[0] >= 20 && hashed[0] <= 20 * 5)
         #expect(hashed[1] >= 20 && hashed[1] <= 20 * 7)
     }
 
-    @Test func `a key written many times is hashed once`() {
-        let store = Self.store(entries: 1000)
-        let before = store.hashedNodes
-        for number in 0..<1000 {
-            store.put(Self.key(number), at: Self.key(5), in: .service)
+    @Test(arguments: StoreKind.allCases)
+    func `a key written many times is hashed once`(kind: StoreKind) throws {
+        try kind.withStore { store in
+            Self.fill(store, entries: 1000)
+            let before = store.hashedNodes
+            for number in 0..<1000 {
+                store.put(Self.key(number), at: Self.key(5), in: .service)
+            }
+            _ = store.checkpoint(2)
+            #expect(store.hashedNodes - before <= 7)
         }
-        _ = store.checkpoint(2)
-        #expect(store.hashedNodes - before <= 7)
     }
 
-    @Test(arguments: [1, 2, 4])
-    func `no more nodes are held than the kept checkpoints have`(kept: Int) {
+    @Test(arguments: StoreKind.allCases, [1, 2, 4])
+    func `no more nodes are held than the kept checkpoints have`(kind: StoreKind, kept: Int) throws {
         var random = SplitMix64(seed: 51)
-        let store = InMemoryStateStore(checkpointsKept: kept)
-        for number in UInt64(1)...30 {
-            for _ in 0..<random.below(400) {
-                let key = Self.key(random.below(1000))
-                if random.below(3) == 0 {
-                    store.delete(key, in: .service)
-                } else {
-                    store.put(random.bytes(2), at: key, in: .service)
+        try kind.withStore(checkpointsKept: kept) { store in
+            for number in UInt64(1)...30 {
+                for _ in 0..<random.below(400) {
+                    let key = Self.key(random.below(1000))
+                    if random.below(3) == 0 {
+                        store.delete(key, in: .service)
+                    } else {
+                        store.put(random.bytes(2), at: key, in: .service)
+                    }
+                }
+                store.beginCheckpoint(number)
+                if number % 5 == 0 {
+                    store.releaseCheckpoints(before: number)
+                }
+                while store.advanceCheckpoint(keys: 50) == nil {}
+                if number % 7 == 0 {
+                    store.releaseCheckpoints(before: number)
+                    let walk = store.walk(checkpoint: number)
+                    #expect(walk.isSound)
+                    #expect(store.heldNodes == walk.nodes)
                 }
             }
-            store.beginCheckpoint(number)
-            if number % 5 == 0 {
-                store.releaseCheckpoints(before: number)
+            for entry in store.entries() {
+                store.delete(entry.key, in: .service)
             }
-            while store.advanceCheckpoint(keys: 50) == nil {}
-            if number % 7 == 0 {
-                store.releaseCheckpoints(before: number)
-                let walk = store.walk(checkpoint: number)
-                #expect(walk.isSound)
-                #expect(store.heldNodes == walk.nodes)
-            }
+            #expect(store.checkpoint(31) == .zero)
+            store.releaseCheckpoints(before: 31)
+            #expect(store.heldNodes == 0)
         }
-        for entry in store.entries() {
-            store.delete(entry.key, in: .service)
-        }
-        #expect(store.checkpoint(31) == .zero)
-        store.releaseCheckpoints(before: 31)
-        #expect(store.heldNodes == 0)
     }
 
     @Test func `bytes that are no path or no branch are refused`() {

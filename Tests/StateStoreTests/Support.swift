@@ -1,5 +1,9 @@
 import Cryptography
+import DurableStore
+import Foundation
+import Messages
 import StateStore
+import Testing
 
 /// SplitMix64 (Steele, Lea and Flood, 2014): the same numbers from the same seed on every machine.
 struct SplitMix64 {
@@ -91,7 +95,42 @@ struct Model: Equatable {
     }
 }
 
-extension InMemoryStateStore {
+/// A store that says how much it hashed and holds.
+protocol MeasuredStore: AuthenticatedStore {
+    var hashedNodes: UInt64 { get }
+    var heldNodes: Int { get }
+}
+
+extension InMemoryStateStore: MeasuredStore {}
+extension RocksStateStore: MeasuredStore {}
+
+/// The stores that must behave the same.
+enum StoreKind: CaseIterable {
+    case memory
+    case rocks
+
+    /// Calls `body` with an empty store, which is gone afterwards.
+    func withStore(checkpointsKept: Int = 4, _ body: (any MeasuredStore) throws -> Void) throws {
+        switch self {
+        case .memory:
+            try body(InMemoryStateStore(checkpointsKept: checkpointsKept))
+        case .rocks:
+            let path = FileManager.default.temporaryDirectory.appendingPathComponent("store-\(UUID())").path
+            defer { try? FileManager.default.removeItem(atPath: path) }
+            let cluster = try #require(ClusterID(Array(repeating: 7, count: 32)))
+            let owner = StoreOwner(cluster: cluster, replica: ReplicaID(1))
+            try DurableStore.create(at: path, for: owner)
+            var options = DurableStore.Options()
+            options.checkpointsKept = checkpointsKept
+            let store = try DurableStore(at: path, for: owner, options: options) { _ in }
+            try body(store.state)
+            #expect(store.failure == nil)
+            try store.close()
+        }
+    }
+}
+
+extension AuthenticatedStore {
     func entries(_ range: KeyRange = .all, in keyspace: Keyspace = .service) -> [StateEntry] {
         var entries: [StateEntry] = []
         scan(range, in: keyspace) { key, value in
