@@ -67,7 +67,7 @@ let package = Package(
         .target(
             name: "Aardvark",
             dependencies: [
-                "Agreement", "Messages", "Cryptography", "Invariants", "StateStore", "Transport",
+                "Agreement", "Messages", "Cryptography", "DurableStore", "Invariants", "StateStore", "Transport",
                 nioCore, nioPosix, logging, lifecycle, .product(name: "Yams", package: "Yams"),
             ],
             swiftSettings: strict

@@ -1,5 +1,6 @@
 import Agreement
 import Cryptography
+import DurableStore
 import Invariants
 import Messages
 import StateStore
@@ -22,13 +23,18 @@ final class ReplicaCore {
     private var engine: Replica
     private let cluster: ClusterFile
     private let service: any ReplicatedService
-    private let store: InMemoryStateStore
+    private let storage: OpenStorage
+    private let store: any AuthenticatedStore
     private let verifier: RequestVerifier
     private let transfer: StateTransfer
     private weak var outlet: (any ReplicaOutlet)?
     private var effects: [Effect] = []
     /// The section of the state that a batch executed tentatively has written.
     private var tentative: TentativeMark?
+    private var held = HeldEffects()
+    private var checkpointing = Checkpointing()
+    /// Why this replica can keep nothing any more: from then on it says nothing.
+    private(set) var failure: OperatorError?
 
     /// What has happened so far.
     private(set) var counters = ReplicaCounters()
@@ -39,6 +45,7 @@ final class ReplicaCore {
         key: SigningKey,
         limits: Limits,
         service: any ReplicatedService,
+        storage: OpenStorage,
         outlet: any ReplicaOutlet
     ) {
         let configuration = ReplicaConfiguration(
@@ -49,15 +56,20 @@ final class ReplicaCore {
             limits: limits,
             clients: cluster.clients.map { ClientID($0.id) }
         )
-        engine = Replica(configuration: configuration, signer: key)
+        if let recovery = storage.takeRecovery() {
+            engine = Replica(configuration: configuration, signer: key, recovering: recovery)
+            held = HeldEffects(durable: LogPosition(recovered: recovery.log.count))
+        } else {
+            engine = Replica(configuration: configuration, signer: key)
+        }
         verifier = RequestVerifier(
             cluster: cluster.clusterID,
             replica: replica,
             key: key,
             clients: Dictionary(uniqueKeysWithValues: cluster.clients.map { (ClientID($0.id), $0.publicKey) })
         )
-        // Those that may become stable, the stable one, and the one before it, which a peer may still be fetching.
-        store = InMemoryStateStore(checkpointsKept: limits.logWindow / limits.checkpointInterval + 2)
+        self.storage = storage
+        store = storage.state
         transfer = StateTransfer(store: store, peers: cluster.size.members.filter { $0 != replica })
         self.cluster = cluster
         self.service = service
@@ -100,6 +112,25 @@ final class ReplicaCore {
 
     func turnEnded(now: ClockReading) {
         engine.turnEnded(now: now, into: &effects)
+        advanceCheckpoint(now)
+        drain(now)
+        commit()
+    }
+
+    /// Whether ``turnEnded(now:)`` wants to be called though nothing arrived.
+    var hasWork: Bool { checkpointing.underWay != nil }
+
+    /// The protocol log has become durable, or cannot.
+    func logReported(_ report: ProtocolLog.Report, now: ClockReading) {
+        switch report {
+        case .durable(let position):
+            for effect in held.release(upTo: position) { perform(effect, now) }
+        case .checkpointDurable(let number):
+            guard let root = checkpointing.finished.removeValue(forKey: number) else { return }
+            engine.checkpointTaken(SequenceNumber(number), root: root, now: now, into: &effects)
+        case .failed(let error):
+            failure = failure ?? OperatorError(error)
+        }
         drain(now)
     }
 
@@ -107,6 +138,7 @@ final class ReplicaCore {
         engine.timePassed(now: now, into: &effects)
         perform(transfer.timePassed(now: now.monotonic), now)
         drain(now)
+        commit()
     }
 
     private func perform(_ steps: [StateTransfer.Step], _ now: ClockReading) {
@@ -117,19 +149,45 @@ final class ReplicaCore {
             case .accuse:
                 counters.badStateAnswers += 1
             case .installed(let sequence):
-                engine.stateInstalled(sequence, records: systemRecords, now: now, into: &effects)
+                // What was being computed belongs to a state that is gone.
+                checkpointing = Checkpointing()
+                engine.stateInstalled(sequence, records: storage.systemRecords, now: now, into: &effects)
             }
         }
     }
 
-    /// The engine's own entries of the state.
-    private var systemRecords: [SystemRecord] {
-        var records: [SystemRecord] = []
-        store.scan(.all, in: .system) { key, value in
-            records.append(SystemRecord(key: key, value: value))
-            return .more
+    // MARK: Checkpoints
+
+    /// Checkpoints of which the root is not known yet, or not durable.
+    private struct Checkpointing {
+        var underWay: SequenceNumber?
+        var finished: [UInt64: Digest] = [:]
+    }
+
+    /// How many keys one turn hashes for a checkpoint: some milliseconds of work at the most.
+    private static let checkpointKeysPerTurn = 512
+
+    private func takeCheckpoint(_ sequence: SequenceNumber, _ now: ClockReading) {
+        // The one before is finished first, however long it takes: only one is computed at a time.
+        if checkpointing.underWay != nil { advanceCheckpoint(keys: .max, now) }
+        store.beginCheckpoint(sequence.rawValue)
+        checkpointing.underWay = sequence
+        advanceCheckpoint(now)
+    }
+
+    private func advanceCheckpoint(_ now: ClockReading) {
+        advanceCheckpoint(keys: Self.checkpointKeysPerTurn, now)
+    }
+
+    private func advanceCheckpoint(keys: Int, _ now: ClockReading) {
+        guard let sequence = checkpointing.underWay, let root = store.advanceCheckpoint(keys: keys) else { return }
+        checkpointing.underWay = nil
+        if let disk = storage.disk {
+            checkpointing.finished[sequence.rawValue] = root
+            disk.log.coverCheckpoint(sequence.rawValue)
+        } else {
+            engine.checkpointTaken(sequence, root: root, now: now, into: &effects)
         }
-        return records
     }
 
     // MARK: Effects
@@ -145,14 +203,28 @@ final class ReplicaCore {
         effects.removeAll(keepingCapacity: true)
     }
 
+    /// The end of a turn: what was recorded in it is made durable together.
+    private func commit() {
+        guard let disk = storage.disk else { return }
+        disk.log.commit()
+        if let error = disk.failure { failure = failure ?? OperatorError(error) }
+    }
+
+    /// Whether an effect has to wait until the log is durable up to a position; then it is kept until it is.
+    private func mustWait(_ effect: Effect, for position: LogPosition) -> Bool {
+        // With durability `none` every position counts as durable at once.
+        storage.disk != nil && held.hold(effect, until: position)
+    }
+
     private func perform(_ effect: Effect, _ now: ClockReading) {
         switch effect {
-        case .persist:
-            // Durability `none`: every position counts as durable at once, so no message waits for one.
-            break
-        case .send(let message, let recipient, after: _):
+        case .persist(let record, let position):
+            storage.disk?.log.append(record, at: position)
+        case .send(let message, let recipient, let position):
+            if mustWait(effect, for: position) { return }
             outlet?.send(message.disseminated(cluster.switches.dissemination).encoded, to: recipient)
-        case .reply(let replies, after: _):
+        case .reply(let replies, let position):
+            if mustWait(effect, for: position) { return }
             for addressed in replies {
                 outlet?.reply(addressed.reply.encoded, to: addressed.client)
             }
@@ -200,9 +272,9 @@ final class ReplicaCore {
         case .record(let records):
             record(records)
         case .takeCheckpoint(let sequence):
-            let root = store.checkpoint(sequence.rawValue)
-            engine.checkpointTaken(sequence, root: root, now: now, into: &effects)
-        case .discardCheckpoints(let sequence):
+            takeCheckpoint(sequence, now)
+        case .discardCheckpoints(let sequence, let position):
+            if mustWait(effect, for: position) { return }
             store.releaseCheckpoints(before: sequence.rawValue)
         case .note(let event):
             counters.count(event)
@@ -233,6 +305,8 @@ final class ReplicaCore {
         return results
     }
 
+    // Swift 6.3.1's optimizer fails on inlining a function that hands an existential to a noncopyable view.
+    @inline(never)
     private func answer(to read: ReadRequest) -> ReadReply {
         counters.readsAnswered += 1
         guard let result = service.query(read.operation, in: StateView(of: store)),

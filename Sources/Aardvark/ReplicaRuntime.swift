@@ -1,5 +1,6 @@
 import Agreement
 import Cryptography
+import DurableStore
 import Logging
 import Messages
 import NIOCore
@@ -24,6 +25,7 @@ final class ReplicaRuntime: TransportDelegate, ReplicaOutlet {
     private let replica: ReplicaID
     private let eventLoop: any EventLoop
     private let logger: Logger
+    private let onFailure: (OperatorError) -> Void
     private var limiter = LogLimiter()
     // Set once, right after both exist: the core answers through this runtime.
     private var core: ReplicaCore?
@@ -55,13 +57,16 @@ final class ReplicaRuntime: TransportDelegate, ReplicaOutlet {
         key: SigningKey,
         limits: Limits,
         service: any ReplicatedService,
+        storage: OpenStorage,
         eventLoop: any EventLoop,
-        logger: Logger
+        logger: Logger,
+        onFailure: @escaping (OperatorError) -> Void
     ) {
         self.cluster = cluster
         self.replica = replica
         self.eventLoop = eventLoop
         self.logger = logger
+        self.onFailure = onFailure
         requestCost = cluster.switches.requestAuthentication == .signature ? 16 : 1
         inbound = Array(repeating: nil, count: cluster.size.replicas)
         outbound = Array(repeating: nil, count: cluster.size.replicas)
@@ -71,6 +76,7 @@ final class ReplicaRuntime: TransportDelegate, ReplicaOutlet {
             key: key,
             limits: limits,
             service: service,
+            storage: storage,
             outlet: self
         )
     }
@@ -165,9 +171,17 @@ final class ReplicaRuntime: TransportDelegate, ReplicaOutlet {
         let morePeers = readPeers(core, now)
         readClients(core, now)
         core.turnEnded(now: now)
-        flush()
+        flush(core)
         setTimer(core)
-        if morePeers || !readableClients.isEmpty { scheduleTurn() }
+        if morePeers || !readableClients.isEmpty || core.hasWork { scheduleTurn() }
+    }
+
+    /// The protocol log on disk has something to say.
+    func logReported(_ report: ProtocolLog.Report) {
+        guard !isStopped, let core else { return }
+        core.logReported(report, now: .now())
+        // What was held back leaves in the same turn as what it brought forth.
+        scheduleTurn()
     }
 
     /// Takes what peers sent.
@@ -270,7 +284,12 @@ final class ReplicaRuntime: TransportDelegate, ReplicaOutlet {
         dirtyClients.append(client)
     }
 
-    private func flush() {
+    private func flush(_ core: ReplicaCore) {
+        if let failure = core.failure {
+            // What lies in the links' buffers may rest on what is lost.
+            stop()
+            return onFailure(failure)
+        }
         for peer in cluster.size.members where dirtyPeers.contains(peer) {
             outbound[peer.index]?.flush()
         }
@@ -298,7 +317,7 @@ final class ReplicaRuntime: TransportDelegate, ReplicaOutlet {
         timerDeadline = nil
         guard !isStopped, let core else { return }
         core.timePassed(now: .now())
-        flush()
+        flush(core)
         setTimer(core)
     }
 

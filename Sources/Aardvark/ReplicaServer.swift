@@ -1,5 +1,6 @@
 import Agreement
 import Cryptography
+import DurableStore
 import Invariants
 import Logging
 import Messages
@@ -21,6 +22,7 @@ public final class ReplicaServer: Service {
     private let key: SigningKey
     private let limits: Limits
     private let service: any ReplicatedService
+    private let storage: Storage?
     private let logger: Logger
 
     /// Makes a replica; nothing is opened yet.
@@ -30,6 +32,7 @@ public final class ReplicaServer: Service {
     ///   - replica: Which of its replicas this is.
     ///   - key: The replica's key.
     ///   - service: What is replicated; the same at every replica.
+    ///   - storage: Where the replica keeps its store; needed unless the cluster file says `durability: none`.
     ///   - logger: For what operators should know.
     /// - Throws: When the cluster file does not name the replica, names another key, or sets bounds that do not fit each other.
     public init(
@@ -37,6 +40,7 @@ public final class ReplicaServer: Service {
         replica: ReplicaID,
         key: SigningKey,
         service: some ReplicatedService,
+        storage: Storage? = nil,
         logger: Logger
     ) throws(OperatorError) {
         try cluster.check(key, of: .replica(replica.rawValue), from: "replica \(replica.rawValue)")
@@ -44,11 +48,18 @@ public final class ReplicaServer: Service {
         if let problem = limits.problem {
             throw OperatorError(.configuration, "\(cluster.path): tuning: \(problem)")
         }
+        guard storage != nil || cluster.durability == .none else {
+            throw OperatorError(
+                .usage,
+                "\(cluster.path): durability is \(cluster.durability.rawValue), but the replica is given no storage"
+            )
+        }
         self.cluster = cluster
         self.replica = replica
         self.key = key
         self.limits = limits
         self.service = service
+        self.storage = storage
         var logger = logger
         logger[metadataKey: "replica"] = "\(replica)"
         self.logger = logger
@@ -56,11 +67,20 @@ public final class ReplicaServer: Service {
 
     /// Serves until graceful shutdown or cancellation.
     ///
-    /// - Throws: An ``OperatorError`` when an endpoint cannot be bound.
+    /// - Throws: An ``OperatorError`` when the store cannot be used, or not any more, or an endpoint cannot be bound.
     public func run() async throws {
         let group = MultiThreadedEventLoopGroup(numberOfThreads: 1)
         let eventLoop = group.next()
-        let box = try await eventLoop.submit { NIOLoopBound(self.makeNode(on: eventLoop), eventLoop: eventLoop) }.get()
+        let (failures, failed) = AsyncStream.makeStream(of: OperatorError.self)
+        let box: NIOLoopBound<ReplicaNode>
+        do {
+            box = try await eventLoop.submit {
+                NIOLoopBound(try self.makeNode(on: eventLoop) { failed.yield($0) }, eventLoop: eventLoop)
+            }.get()
+        } catch {
+            try? await group.shutdownGracefully()
+            throw error
+        }
         do {
             try await eventLoop.flatSubmit { box.value.start() }.get()
             logger.info(
@@ -70,28 +90,63 @@ public final class ReplicaServer: Service {
                     "f": "\(cluster.size.faults)",
                 ]
             )
-            // Returns when shutdown begins; a cancelled task ends in the same way.
-            try? await gracefulShutdown()
         } catch {
-            try? await eventLoop.flatSubmit { box.value.stop() }.get()
-            try? await group.shutdownGracefully()
+            try? await stop(box, eventLoop, group)
             throw Self.operatorError(error)
         }
+        // Ends when shutdown begins or the task is cancelled, or with why the replica cannot go on.
+        let failure = await cancelWhenGracefulShutdown { await failures.first { _ in true } }
         logger.info("replica stops")
-        try? await eventLoop.flatSubmit { box.value.stop() }.get()
-        try? await group.shutdownGracefully()
+        try await stop(box, eventLoop, group)
+        if let failure { throw failure }
     }
 
-    private func makeNode(on eventLoop: any EventLoop) -> ReplicaNode {
-        ReplicaNode(
+    private func stop(
+        _ box: NIOLoopBound<ReplicaNode>,
+        _ eventLoop: any EventLoop,
+        _ group: MultiThreadedEventLoopGroup
+    ) async throws {
+        try? await eventLoop.flatSubmit { box.value.stop() }.get()
+        let closing = try? await eventLoop.submit { box.value.closeStorage() }.get()
+        try? await group.shutdownGracefully()
+        try closing?.get()
+    }
+
+    private func makeNode(
+        on eventLoop: any EventLoop,
+        onFailure: @escaping @Sendable (OperatorError) -> Void
+    ) throws -> ReplicaNode {
+        let runtime = NIOLoopBoundBox<ReplicaRuntime?>(nil, eventLoop: eventLoop)
+        let storage = try openStorage { report in
+            eventLoop.execute { runtime.value?.logReported(report) }
+        }
+        let node = ReplicaNode(
             cluster: cluster,
             replica: replica,
             key: key,
             limits: limits,
             service: service,
+            storage: storage,
             eventLoop: eventLoop,
-            logger: logger
+            logger: logger,
+            onFailure: onFailure
         )
+        runtime.value = node.runtime
+        return node
+    }
+
+    private func openStorage(
+        report: @escaping @Sendable (ProtocolLog.Report) -> Void
+    ) throws(OperatorError) -> OpenStorage {
+        let durability: Durability
+        switch cluster.durability {
+        case .none: return .memory(limits)
+        case .processCrash: durability = .processCrash
+        case .powerLoss: durability = .powerLoss
+        }
+        guard let storage else { invariantViolated("a durable replica without storage") }
+        let owner = StoreOwner(cluster: cluster.clusterID, replica: replica)
+        return try .open(storage, of: owner, durability: durability, limits: limits, report: report)
     }
 
     private static func operatorError(_ error: any Error) -> any Error {
@@ -102,7 +157,8 @@ public final class ReplicaServer: Service {
 
 /// A replica's runtime with its listeners and dialers, on its event loop.
 private final class ReplicaNode {
-    private let runtime: ReplicaRuntime
+    let runtime: ReplicaRuntime
+    private let storage: OpenStorage
     private let eventLoop: any EventLoop
     private var listeners: [Listener] = []
     private var dialers: [Dialer] = []
@@ -113,18 +169,23 @@ private final class ReplicaNode {
         key: SigningKey,
         limits: Limits,
         service: any ReplicatedService,
+        storage: OpenStorage,
         eventLoop: any EventLoop,
-        logger: Logger
+        logger: Logger,
+        onFailure: @escaping (OperatorError) -> Void
     ) {
         self.eventLoop = eventLoop
+        self.storage = storage
         runtime = ReplicaRuntime(
             cluster: cluster,
             replica: replica,
             key: key,
             limits: limits,
             service: service,
+            storage: storage,
             eventLoop: eventLoop,
-            logger: logger
+            logger: logger,
+            onFailure: onFailure
         )
         guard let own = cluster.replica(replica) else { invariantViolated("a replica outside its cluster") }
         let keys = ClusterKeys(cluster: cluster, identity: .replica(replica.rawValue), key: key)
@@ -154,6 +215,16 @@ private final class ReplicaNode {
         return bound.assumeIsolated().map {
             for dialer in self.dialers { dialer.start() }
         }.nonisolated()
+    }
+
+    /// Makes durable what is not yet, and closes the store. Nothing may come in any more.
+    func closeStorage() -> Result<Void, any Error> {
+        guard let disk = storage.disk else { return .success(()) }
+        do throws(StoreError) {
+            return .success(try disk.close())
+        } catch {
+            return .failure(OperatorError(error))
+        }
     }
 
     func stop() -> EventLoopFuture<Void> {

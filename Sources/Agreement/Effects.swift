@@ -9,6 +9,15 @@ public struct LogPosition: Hashable, Comparable, Sendable {
     /// How many records precede and include this one.
     public let rawValue: UInt64
 
+    init(rawValue: UInt64) {
+        self.rawValue = rawValue
+    }
+
+    /// The position of the last of the records that a replica starts from.
+    public init(recovered count: Int) {
+        rawValue = UInt64(count)
+    }
+
     /// The order of the log.
     public static func < (left: LogPosition, right: LogPosition) -> Bool { left.rawValue < right.rawValue }
 }
@@ -126,10 +135,12 @@ public enum Effect: Sendable {
     case query(ReadRequest, for: ClientID)
     /// Put the engine's own entries into the state.
     case record([SystemRecord])
-    /// Compute the state's root and answer with ``Replica/checkpointTaken(_:root:now:into:)``.
+    /// Keep the state as it is now as a checkpoint, compute its root, and, when all of it is durable, answer with
+    /// ``Replica/checkpointTaken(_:root:now:into:)``: what this replica signs then must outlive a crash.
     case takeCheckpoint(SequenceNumber)
-    /// Checkpoints before this one are no longer needed.
-    case discardCheckpoints(before: SequenceNumber)
+    /// Checkpoints before this one are no longer needed, once the log is durable up to `after`: a restart before that begins at one of
+    /// them.
+    case discardCheckpoints(before: SequenceNumber, after: LogPosition)
     /// Something worth counting or logging happened.
     case note(Event)
 }

@@ -12,16 +12,20 @@ extension Replica {
         into effects: inout [Effect]
     ) {
         checkpoints.setOwnRoot(root, at: sequence)
-        let own = Checkpoint(
+        let own = checkpoint(root, at: sequence)
+        checkpoints.add(own, low: log.low)
+        effects.append(.send(.checkpoint(Unverified(own)), to: .others, after: logPosition))
+        stabilise(sequence, into: &effects)
+    }
+
+    func checkpoint(_ root: Digest, at sequence: SequenceNumber) -> Checkpoint {
+        Checkpoint(
             sequence,
             root: root,
             by: configuration.replica,
             cluster: configuration.cluster,
             signer: signer
         )
-        checkpoints.add(own, low: log.low)
-        effects.append(.send(.checkpoint(Unverified(own)), to: .others, after: logPosition))
-        stabilise(sequence, into: &effects)
     }
 
     mutating func onCheckpoint(_ checkpoint: Unverified<Checkpoint>, into effects: inout [Effect]) {
@@ -62,7 +66,7 @@ extension Replica {
             if sequence > log.high { adopt(stable, into: &effects) }
         case .stable(let stable):
             advanceLog(stable, into: &effects)
-            effects.append(.discardCheckpoints(before: sequence))
+            effects.append(.discardCheckpoints(before: sequence, after: logPosition))
         }
     }
 

@@ -4,7 +4,7 @@ import Messages
 
 /// What a replica finds when it starts again: its durable log, and its state as of a checkpoint.
 public struct Recovery: Sendable {
-    /// The batch that the state contains last: a stable checkpoint, or 0.
+    /// The batch that the state contains last: the last checkpoint that was kept, stable or not, or 0.
     public let executed: SequenceNumber
     /// The engine's entries of that state.
     public let records: [SystemRecord]
@@ -12,11 +12,34 @@ public struct Recovery: Sendable {
     /// may all but the last VIEW-CHANGE, NEW-VIEW and stable checkpoint.
     public let log: [LogRecord]
 
+    /// The checkpoints of this replica's own that are kept, in their order.
+    public let checkpoints: [OwnCheckpoint]
+
+    /// A checkpoint that this replica took before.
+    public struct OwnCheckpoint: Sendable {
+        /// The last batch in it.
+        public let sequence: SequenceNumber
+        /// Its root.
+        public let root: Digest
+
+        /// Describes a checkpoint.
+        public init(sequence: SequenceNumber, root: Digest) {
+            self.sequence = sequence
+            self.root = root
+        }
+    }
+
     /// Collects what was found.
-    public init(executed: SequenceNumber, records: [SystemRecord], log: [LogRecord]) {
+    public init(
+        executed: SequenceNumber,
+        records: [SystemRecord],
+        log: [LogRecord],
+        checkpoints: [OwnCheckpoint] = []
+    ) {
         self.executed = executed
         self.records = records
         self.log = log
+        self.checkpoints = checkpoints
     }
 }
 
@@ -35,6 +58,11 @@ extension Replica {
         agreedTime = clients.restore(recovery.records)
         proposedTime = agreedTime
         restoreVotes()
+        // Those that were not stable yet are signed again: nobody else may have kept what this replica said of them.
+        for kept in recovery.checkpoints where kept.sequence > log.low {
+            checkpoints.setOwnRoot(kept.root, at: kept.sequence)
+            checkpoints.add(checkpoint(kept.root, at: kept.sequence), low: log.low)
+        }
         isBehind = true
     }
 

@@ -353,8 +353,8 @@ final class SimulatedReplica {
             if isCorrect { world.report(world.oracle.took(root: root, at: sequence, by: id), from: self) }
             world.happened(self, "#", sequence.rawValue, "\(sequence) \(Trace.tag(root.prefix))")
             engine.checkpointTaken(sequence, root: root, now: clock, into: &effects)
-        case .discardCheckpoints(let sequence):
-            hold(.discard(sequence, after: disk.last))
+        case .discardCheckpoints(let sequence, let position):
+            hold(.discard(sequence, after: position))
         case .note(let event):
             world.note(event, by: self)
         }

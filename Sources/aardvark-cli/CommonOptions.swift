@@ -128,6 +128,22 @@ enum DisseminationOption: String, CaseIterable, ExpressibleByArgument {
     }
 }
 
+/// What the state of a new cluster's replicas survives.
+enum DurabilityOption: String, CaseIterable, ExpressibleByArgument {
+    case powerLoss = "power-loss"
+    case processCrash = "process-crash"
+    case none
+
+    /// The same as the cluster file has it.
+    var name: ClusterFile.Durability {
+        switch self {
+        case .powerLoss: .powerLoss
+        case .processCrash: .processCrash
+        case .none: .none
+        }
+    }
+}
+
 /// How much a process logs.
 enum LogLevel: String, CaseIterable, ExpressibleByArgument {
     case trace

@@ -17,6 +17,14 @@ struct PlanOptions: ParsableArguments {
     @Option(
         name: .long,
         help: ArgumentHelp(
+            "What a replica's state survives: power-loss, process-crash, or none (in memory). (default: power-loss)"
+        )
+    )
+    var durability: DurabilityOption?
+
+    @Option(
+        name: .long,
+        help: ArgumentHelp(
             "To whom clients send requests: primary (to all after a time-out) or all at once. (default: primary)"
         )
     )
@@ -47,6 +55,7 @@ struct PlanOptions: ParsableArguments {
         plan.replicas = replicas ?? plan.replicas
         plan.clients = clients ?? plan.clients
         plan.protocolName = protocolOption?.name ?? plan.protocolName
+        plan.durability = durability?.name ?? plan.durability
         plan.dissemination = dissemination?.name ?? plan.dissemination
         plan.basePort = basePort
         if !host.isEmpty { plan.hosts = host }

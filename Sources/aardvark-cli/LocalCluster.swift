@@ -27,6 +27,8 @@ struct LocalCluster {
     let cluster: ClusterFile
     let logDirectory: String
     let logLevel: LogLevel
+    /// Whether the replicas begin, and make their stores.
+    let createsStores: Bool
     let probe: StatusSource
 
     /// Commands to show once the replicas serve.
@@ -68,7 +70,8 @@ struct LocalCluster {
                 number: number,
                 clusterPath: cluster.path,
                 logPath: "\(logDirectory)/replica-\(number).log",
-                logLevel: logLevel
+                logLevel: logLevel,
+                createsStore: createsStores
             ) { ending in
                 input.yield(.ended(number, ending))
             }

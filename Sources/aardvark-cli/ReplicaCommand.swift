@@ -17,6 +17,10 @@ struct ReplicaCommand: AsyncParsableCommand {
             Listens on the endpoints that the cluster file gives it, and serves until SIGTERM or Ctrl-C. It logs to the \
             standard error output.
 
+            Unless the cluster file says durability: none, its state is in a store on disk. A replica of a new cluster makes \
+            it with --create, once. A replica whose store is gone has forgotten what it voted, and must not begin as new.
+
+              aardvark replica --cluster cluster/cluster.yaml --id 0 --create
               aardvark replica --cluster cluster/cluster.yaml --id 0
             """
     )
@@ -35,6 +39,19 @@ struct ReplicaCommand: AsyncParsableCommand {
         completion: .file(extensions: ["key"])
     )
     var key: String?
+
+    @Option(
+        name: .long,
+        help: ArgumentHelp(
+            "The directory of the replica's store. (default: data/replica-N beside the cluster file)",
+            valueName: "directory"
+        ),
+        completion: .directory
+    )
+    var data: String?
+
+    @Flag(help: "Make the store: for a replica of a new cluster.")
+    var create = false
 
     @Option(name: .long, help: "How much to log.")
     var logLevel = LogLevel.info
@@ -56,6 +73,7 @@ struct ReplicaCommand: AsyncParsableCommand {
             replica: ReplicaID(id),
             key: key,
             service: KeyValueService(),
+            storage: storage(cluster),
             logger: logger
         )
         let group = ServiceGroup(
@@ -80,6 +98,24 @@ struct ReplicaCommand: AsyncParsableCommand {
             }
         }
         try await group.run()
+    }
+
+    private func storage(_ cluster: ClusterFile) throws(OperatorError) -> ReplicaServer.Storage? {
+        guard cluster.durability != .none else {
+            if create || data != nil {
+                throw OperatorError(.usage, "\(cluster.path): durability is none, so there is no store to name or make")
+            }
+            return nil
+        }
+        let path: String
+        if let data {
+            path = data
+        } else {
+            let parent = ReplicaServer.Storage.defaultDirectory(clusterPath: cluster.path)
+            if create { try FileAccess.createDirectory(parent, mode: 0o700) }
+            path = "\(parent)/replica-\(id)"
+        }
+        return ReplicaServer.Storage(path: path, start: create ? .new : .existing)
     }
 
     /// Calls `body` once, when nobody holds the other end of the standard input any more.

@@ -28,6 +28,7 @@ final class ReplicaProcess {
         clusterPath: String,
         logPath: String,
         logLevel: LogLevel,
+        createsStore: Bool,
         onExit: @escaping @Sendable (Ending) -> Void
     ) throws(OperatorError) {
         self.number = number
@@ -53,6 +54,7 @@ final class ReplicaProcess {
         process.arguments = [
             "replica", "--cluster", clusterPath, "--id", "\(number)", "--log-level", logLevel.rawValue, "--lifeline",
         ]
+        if createsStore { process.arguments?.append("--create") }
         process.standardInput = lifeline
         process.standardOutput = log
         process.standardError = log

@@ -39,11 +39,15 @@ struct UpCommand: AsyncParsableCommand {
             _ = try cluster.key(of: Identity(role: .replica, number: UInt32(replica.id.rawValue)))
         }
         try await cluster.checkEndpointsAreFree()
+        // A cluster that was never started has no directory of stores; later, one that is missing is for the operator to explain.
+        let data = ReplicaServer.Storage.defaultDirectory(clusterPath: cluster.path)
+        let createsStores = cluster.durability != .none && !FileAccess.exists(data)
         let probe = try cluster.statusIdentity(keyPath: nil)
         try await LocalCluster(
             cluster: cluster,
             logDirectory: "\(directory)/logs",
             logLevel: logLevel,
+            createsStores: createsStores,
             probe: StatusSource(cluster: cluster, identity: probe.identity, key: probe.key),
             hints: hints(for: cluster)
         ).run()
@@ -65,6 +69,10 @@ struct UpCommand: AsyncParsableCommand {
             plan.protocolOption.flatMap { option in
                 option.name == file.protocolName
                     ? nil : "protocol \(file.protocolName.rawValue), not \(option.rawValue)"
+            },
+            plan.durability.flatMap { option in
+                option.name == file.durability
+                    ? nil : "durability \(file.durability.rawValue), not \(option.rawValue)"
             },
             plan.dissemination.flatMap { option in
                 option.name == file.dissemination

@@ -108,8 +108,14 @@ private func line(of part: String, in text: String) throws -> Int {
             ("\nprotocol: aardvark", "\nprotocl: aardvark", "unknown field \"protocl\""),
             ("\nprotocol: aardvark", "\nprotocol: pbft\nprotocol: pbft", "the field \"protocol\" occurs twice"),
             ("\nprotocol: aardvark", "\nprotocol: [aardvark]", "protocol: expected a single value, found a list"),
-            ("durability: none", "durability: power-loss", "durability: \"power-loss\" is not available yet"),
-            ("durability: none", "durability: nome", "durability: expected none, found \"nome\""),
+            (
+                "\ndurability: power-loss", "\ndurability: nome",
+                "durability: expected power-loss, process-crash or none, found \"nome\""
+            ),
+            (
+                "\ndissemination: primary", "\ndissemination: some",
+                "dissemination: expected primary or all, found \"some\""
+            ),
             ("# tuning:", "tuning:\n  batchByte: 7\n#", "tuning: unknown field \"batchByte\""),
             (
                 "# tuning:", "tuning:\n  clientWindow: 65\n#",

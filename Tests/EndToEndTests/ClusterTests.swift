@@ -8,7 +8,7 @@ struct ClusterTests {
     func `A cluster serves, loses a backup, and takes it back`(protocolName: String) async throws {
         try await Workspace.with { workspace in
             let cluster = try await LocalCluster.create(in: workspace, protocolName: protocolName)
-            let replicas = try (0..<4).map(cluster.startReplica)
+            let replicas = try (0..<4).map { try cluster.startReplica($0) }
             let status = try await cluster.status(that: "a whole cluster") { $0.isWhole }
             expectFresh(status, protocolName)
 

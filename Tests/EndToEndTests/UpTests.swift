@@ -34,9 +34,9 @@ struct UpTests {
             let second = try workspace.startWatched("up", "--directory", directory)
             try await waitUntilServing(second)
             #expect(second.output.hasPrefix("taking up the cluster in \(directory)\n"))
-            // It is the same cluster, but one that keeps its state in memory only.
+            // It is the same cluster, with what was put into it.
             let get = try await workspace.run(arguments: ["kv", "get", "greeting"] + option)
-            #expect(get.ending == .exit(1))
+            #expect(get.ending == .exit(0) && get.output == "hello")
             // Even when nothing could be stopped in order, nothing stays behind.
             second.kill()
             #expect(try await second.ending() == .signal(SIGKILL))

@@ -19,6 +19,9 @@ extension ClusterFile {
         /// The protocol.
         public var protocolName = ProtocolName.aardvark
 
+        /// What the replicas' state survives.
+        public var durability = Durability.powerLoss
+
         /// To whom clients send their requests.
         public var dissemination = Dissemination.primary
 
@@ -33,6 +36,11 @@ extension ClusterFile {
 
         /// The plan of `aardvark init` without options.
         public init() {}
+
+        /// The plan of `aardvark init`, with the state kept in this way.
+        public init(durability: Durability) {
+            self.durability = durability
+        }
     }
 
     /// A new cluster: its file, and the secret keys that belong to it.
@@ -135,7 +143,7 @@ extension ClusterFile {
             path: path,
             clusterID: newID,
             protocolName: plan.protocolName,
-            durability: .none,
+            durability: plan.durability,
             dissemination: plan.dissemination,
             tuning: plan.tuning,
             replicas: replicas,

@@ -37,7 +37,7 @@ extension ClusterFile {
         self.path = path
         clusterID = try Self.clusterID(fields.field("cluster"))
         protocolName = try fields.field("protocol").choice(of: ProtocolName.self)
-        durability = try Self.durability(fields.field("durability"))
+        durability = try fields.field("durability").choice(of: Durability.self)
         dissemination =
             try fields.optional("dissemination")?.choice(of: Dissemination.self) ?? .primary
         tuning = try fields.optional("tuning").map(Self.tuning) ?? Tuning()
@@ -54,14 +54,6 @@ extension ClusterFile {
             throw field.failure("expected \(2 * ClusterID.byteCount) hexadecimal digits, found \(field.quoted)")
         }
         return identifier
-    }
-
-    private static func durability(_ field: ConfigurationField) throws(OperatorError) -> Durability {
-        let text = try field.string()
-        guard text != "power-loss", text != "process-crash" else {
-            throw field.failure("\(field.quoted) is not available yet; this version keeps all state in memory (none)")
-        }
-        return try field.choice(of: Durability.self)
     }
 
     private static func tuning(_ field: ConfigurationField) throws(OperatorError) -> Tuning {

@@ -14,10 +14,11 @@ extension ClusterFile {
             # 32 random bytes that name this cluster. Members of other clusters are refused.
             cluster: \(clusterID)
 
-            # The protocol: \(Self.words(of: ProtocolName.self)). All replicas must run the same one.
+            # The protocol: \(ConfigurationField.words(of: ProtocolName.self)). All replicas must run the same one.
             protocol: \(protocolName.rawValue)
 
-            # What a replica's state survives: none (in memory; a replica that restarts starts empty).
+            # What a replica's state survives: power-loss (nothing is said before it is on the disk), process-crash (nothing is
+            # said before the operating system has it) or none (in memory; a replica that restarts starts empty).
             durability: \(durability.rawValue)
 
             # To whom clients send their requests: primary (to all after a time-out) or all (proposals then name them by digests).
@@ -51,11 +52,6 @@ extension ClusterFile {
             """
         text += Self.rendered(administrators)
         return text
-    }
-
-    private static func words<Choice>(of type: Choice.Type) -> String
-    where Choice: CaseIterable & RawRepresentable, Choice.RawValue == String {
-        Choice.allCases.map(\.rawValue).joined(separator: " or ")
     }
 
     private var renderedTuning: String {

@@ -37,6 +37,12 @@ public struct ClusterFile: Hashable, Sendable {
 
     /// What a replica's state survives.
     public enum Durability: String, CaseIterable, Hashable, Sendable {
+        /// The loss of power: nothing is said before what it rests on is on the disk itself.
+        case powerLoss = "power-loss"
+
+        /// The end of the replica's process, but not of the machine: nothing is said before the operating system has it.
+        case processCrash = "process-crash"
+
         /// Nothing: the state is in memory, and a replica that restarts starts empty.
         case none
     }

@@ -106,10 +106,17 @@ struct ConfigurationField {
     func choice<Choice>(of type: Choice.Type) throws(OperatorError) -> Choice
     where Choice: CaseIterable & RawRepresentable, Choice.RawValue == String {
         guard let value = Choice(rawValue: try string()) else {
-            let words = Choice.allCases.map(\.rawValue).joined(separator: " or ")
-            throw failure("expected \(words), found \(quoted)")
+            throw failure("expected \(Self.words(of: type)), found \(quoted)")
         }
         return value
+    }
+
+    /// The choices for people: "a, b or c".
+    static func words<Choice>(of type: Choice.Type) -> String
+    where Choice: CaseIterable & RawRepresentable, Choice.RawValue == String {
+        let words = type.allCases.map(\.rawValue)
+        guard let last = words.last, words.count > 1 else { return words.joined() }
+        return "\(words.dropLast().joined(separator: ", ")) or \(last)"
     }
 
     /// The elements of a list.

@@ -1,5 +1,6 @@
 import Aardvark
 import Cryptography
+import Foundation
 import KeyValueService
 import Logging
 import Messages
@@ -13,8 +14,8 @@ enum TestPorts {
     private static let next = Mutex(Int.random(in: 100...180) * 100)
 
     /// A new cluster of four replicas, eight clients and an administrator.
-    static func cluster(_ plan: ClusterFile.Plan = .init()) async throws -> ClusterFile.Created {
-        var plan = plan
+    static func cluster(_ plan: ClusterFile.Plan? = nil) async throws -> ClusterFile.Created {
+        var plan = plan ?? ClusterFile.Plan(durability: .none)
         plan.basePort = next.withLock { next in
             // 16 ports, and some more for those that others have.
             defer { next += 40 }
@@ -62,6 +63,7 @@ final class RunningCluster: Sendable {
     }
 
     let created: ClusterFile.Created
+    private let stores: URL
     private let service: any ReplicatedService
     private let running = Mutex<[Int: Running]>([:])
     private let clients = Mutex<[Client]>([])
@@ -70,6 +72,8 @@ final class RunningCluster: Sendable {
 
     private init(_ plan: ClusterFile.Plan, service: any ReplicatedService) async throws {
         created = try await TestPorts.cluster(plan)
+        stores = FileManager.default.temporaryDirectory.appending(path: "aardvark-stores-\(UUID())")
+        try FileManager.default.createDirectory(at: stores, withIntermediateDirectories: false)
         self.service = service
     }
 
@@ -78,12 +82,14 @@ final class RunningCluster: Sendable {
         _ protocolName: ClusterFile.ProtocolName = .pbft,
         service: some ReplicatedService = KeyValueService(),
         tuning: ClusterFile.Tuning = .init(),
+        durability: ClusterFile.Durability = .none,
         replicas: Range<Int> = 0..<4,
         _ body: (RunningCluster) async throws -> Void
     ) async throws {
         var plan = ClusterFile.Plan()
         plan.protocolName = protocolName
         plan.tuning = tuning
+        plan.durability = durability
         // No primary is suspected because the machine is slow.
         plan.tuning.requestTimeoutMilliseconds = 600_000
         let cluster = try await RunningCluster(plan, service: service)
@@ -103,12 +109,21 @@ final class RunningCluster: Sendable {
 
     // MARK: Replicas
 
+    /// Where a replica's store is; it is made when there is none, since a replica may try several times to get its ports.
+    private func storage(_ number: Int) -> ReplicaServer.Storage? {
+        guard file.durability != .none else { return nil }
+        let path = "\(stores.path)/replica-\(number)"
+        let isThere = FileManager.default.fileExists(atPath: path)
+        return ReplicaServer.Storage(path: path, start: isThere ? .existing : .new)
+    }
+
     func startReplica(_ number: Int) throws {
         let server = try ReplicaServer(
             cluster: file,
             replica: ReplicaID(UInt8(number)),
             key: key(of: .replica(UInt8(number))),
             service: service,
+            storage: storage(number),
             logger: .silent
         )
         let group = ServiceGroup(services: [PersistentReplica(server: server)], logger: .silent)
@@ -120,6 +135,10 @@ final class RunningCluster: Sendable {
         guard let replica = running.withLock({ $0.removeValue(forKey: number) }) else { return }
         await replica.group.triggerGracefulShutdown()
         try await replica.task.value
+    }
+
+    deinit {
+        try? FileManager.default.removeItem(at: stores)
     }
 
     private func stop() async {

@@ -224,7 +224,7 @@ final class TestReplica {
             checkpointsTaken.append(sequence)
             states[sequence] = (service, records)
             engine.checkpointTaken(sequence, root: root, now: now, into: &effects)
-        case .discardCheckpoints(let sequence):
+        case .discardCheckpoints(let sequence, after: _):
             discardedBefore = sequence
             if let state = states[sequence] { stableState = (sequence, state.service, state.records) }
         case .note(let event):

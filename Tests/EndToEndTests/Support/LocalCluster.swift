@@ -8,13 +8,19 @@ struct LocalCluster {
     let workspace: Workspace
 
     /// Makes the files.
-    static func create(in workspace: Workspace, protocolName: String = "pbft") async throws -> LocalCluster {
+    static func create(
+        in workspace: Workspace,
+        protocolName: String = "pbft",
+        durability: String = "none"
+    ) async throws -> LocalCluster {
         let output = try await workspace.succeed(
             "init",
             "--output",
             "cluster",
             "--protocol",
             protocolName,
+            "--durability",
+            durability,
             "--base-port",
             Workspace.basePort()
         )
@@ -23,8 +29,12 @@ struct LocalCluster {
     }
 
     /// Starts a replica that also ends when this process is gone.
-    func startReplica(_ number: Int) throws -> ChildProcess {
-        try workspace.start("replica", "--cluster", Self.file, "--id", "\(number)", "--lifeline")
+    ///
+    /// - Parameter creates: Whether it makes its store.
+    func startReplica(_ number: Int, creates: Bool = false) throws -> ChildProcess {
+        creates
+            ? try workspace.start("replica", "--cluster", Self.file, "--id", "\(number)", "--lifeline", "--create")
+            : try workspace.start("replica", "--cluster", Self.file, "--id", "\(number)", "--lifeline")
     }
 
     /// What `aardvark status --json` says.
