@@ -11,7 +11,7 @@ import Messages
 /// The methods are spread over files by topic: requests, ordering, execution and checkpoints, view change, new view, catch-up.
 public struct Replica: ~Copyable {
     let configuration: ReplicaConfiguration
-    let signer: any Signer
+    var signer: any Signer
 
     /// The view that this replica is in, or that it has left its last one for.
     public internal(set) var view = View(0)

@@ -41,9 +41,11 @@ final class TestCluster {
     private(set) var links: [(link: Link, queue: [Body])] = []
     private var places: [Link: Int] = [:]
 
-    init(keys: Keys = Keys(), limits: Limits = .small, window: Int = 1, bundle: Int = 1) {
+    init(keys: Keys = Keys(), limits: Limits = .small, window: Int = 1, bundle: Int = 1, isRecorded: Bool = false) {
         self.keys = keys
-        replicas = keys.size.members.map { TestReplica($0.rawValue, keys: keys, limits: limits) }
+        replicas = keys.size.members.map {
+            TestReplica($0.rawValue, keys: keys, limits: limits, isRecorded: isRecorded)
+        }
         clients = keys.clients.map { TestClient($0.rawValue, keys: keys, window: window, bundle: bundle) }
         let nodes = replicas.map { Node.replica($0.id.rawValue) } + clients.map { Node.client($0.id.rawValue) }
         for from in nodes {

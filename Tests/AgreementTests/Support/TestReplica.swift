@@ -56,7 +56,10 @@ final class TestReplica {
     var outbox: [Sent] = []
     var replies: [AddressedReply] = []
 
-    init(_ id: UInt8, keys: Keys, limits: Limits = .small) {
+    /// What was recorded, if it was to be.
+    let recorder: TestRecorder?
+
+    init(_ id: UInt8, keys: Keys, limits: Limits = .small, isRecorded: Bool = false) {
         self.id = ReplicaID(id)
         self.keys = keys
         configuration = ReplicaConfiguration(
@@ -67,7 +70,9 @@ final class TestReplica {
             limits: limits,
             clients: keys.clients
         )
-        engine = Replica(configuration: configuration, signer: CheapSigner.replica(ReplicaID(id)))
+        let signer = CheapSigner.replica(ReplicaID(id))
+        recorder = isRecorded ? TestRecorder(of: configuration, signer: signer) : nil
+        engine = Replica(configuration: configuration, signer: recorder?.signer ?? signer)
     }
 
     var executed: SequenceNumber { engine.executed }
@@ -88,33 +93,39 @@ final class TestReplica {
 
     // MARK: Inputs
 
+    private func step(_ input: Input) {
+        let first = effects.count
+        engine.step(input, now: now, into: &effects)
+        recorder?.add(input, now: now, effects: effects[first...])
+    }
+
     func receive(_ message: PeerMessage, from peer: UInt8) {
-        engine.receive(message, from: ReplicaID(peer), now: now, into: &effects)
+        step(.message(message, from: ReplicaID(peer)))
         drain()
     }
 
     func receive(_ read: ReadRequest, client: UInt32 = 1) {
-        engine.receive(read, from: ClientID(client), now: now, into: &effects)
+        step(.read(read, from: ClientID(client)))
         drain()
     }
 
     func receive(_ request: Request) {
-        engine.receive(Unverified(request), now: now, into: &effects)
+        step(.request(Unverified(request)))
         drain()
     }
 
     func peerConnected(_ peer: UInt8) {
-        engine.peerConnected(ReplicaID(peer), now: now, into: &effects)
+        step(.peerConnected(ReplicaID(peer)))
         drain()
     }
 
     func endTurn() {
-        engine.turnEnded(now: now, into: &effects)
+        step(.turnEnded)
         drain()
     }
 
     func passTime() {
-        engine.timePassed(now: now, into: &effects)
+        step(.timePassed)
         drain()
     }
 
@@ -223,7 +234,7 @@ final class TestReplica {
             invariant(tentative == nil, "a checkpoint of tentative state")
             checkpointsTaken.append(sequence)
             states[sequence] = (service, records)
-            engine.checkpointTaken(sequence, root: root, now: now, into: &effects)
+            step(.checkpointTaken(sequence, root: root))
         case .discardCheckpoints(let sequence, after: _):
             discardedBefore = sequence
             if let state = states[sequence] { stableState = (sequence, state.service, state.records) }
@@ -236,20 +247,20 @@ final class TestReplica {
         switch check {
         case .checkRequest(let request, let source):
             checkedRequests += 1
-            engine.requestChecked(keys.verify(request, at: id), from: source, now: now, into: &effects)
+            step(.requestChecked(keys.verify(request, at: id), from: source))
         case .checkBatch(let place, let requests):
             checkedRequests += requests.count
             let valid = requests.allSatisfy { keys.verify($0, at: id) != nil }
-            engine.batchChecked(place, valid: valid, now: now, into: &effects)
+            step(.batchChecked(place, valid: valid))
         case .checkCheckpoint(let checkpoint):
             guard let verified = keys.verify(checkpoint) else { return }
-            engine.checkpointVerified(verified, now: now, into: &effects)
+            step(.checkpointVerified(verified))
         case .checkViewChange(let viewChange, let peer):
             guard let verified = keys.verify(viewChange) else { return }
-            engine.viewChangeVerified(verified, from: peer, now: now, into: &effects)
+            step(.viewChangeVerified(verified, from: peer))
         case .checkNewView(let newView, let peer):
             guard let verified = keys.verify(newView) else { return }
-            engine.newViewVerified(verified, from: peer, now: now, into: &effects)
+            step(.newViewVerified(verified, from: peer))
         default:
             invariantViolated("an effect that is no check")
         }
@@ -264,7 +275,7 @@ final class TestReplica {
                 request.operations.map { service.execute($0, of: request.client, at: execution.time) }
             )
         }
-        engine.executed(execution.sequence, results: results, now: now, into: &effects)
+        step(.executed(execution.sequence, results: results))
     }
 
     /// A hash of the service's and the engine's own state.
