@@ -70,7 +70,7 @@ final class ReplicaCore {
         )
         self.storage = storage
         store = storage.state
-        transfer = StateTransfer(store: store, peers: cluster.size.members.filter { $0 != replica })
+        transfer = StateTransfer(store: store, peers: cluster.size.members.filter { $0 != replica }.map(\.index))
         self.cluster = cluster
         self.service = service
         self.outlet = outlet
@@ -78,9 +78,8 @@ final class ReplicaCore {
 
     /// When ``timePassed(now:)`` wants to be called; nil for never.
     var deadline: Instant? {
-        guard let first = engine.deadline, let second = transfer.deadline else {
-            return engine.deadline ?? transfer.deadline
-        }
+        let second = transfer.deadline.map { Instant(nanoseconds: $0) }
+        guard let first = engine.deadline, let second else { return engine.deadline ?? second }
         return min(first, second)
     }
 
@@ -88,30 +87,31 @@ final class ReplicaCore {
 
     func receive(_ message: PeerMessage, from peer: ReplicaID, now: ClockReading) {
         switch message {
-        case .stateRequest(let body): perform(transfer.onRequest(body, from: peer), now)
-        case .stateAnswer(let body): perform(transfer.onAnswer(body, from: peer, now: now.monotonic), now)
-        default: engine.receive(message, from: peer, now: now, into: &effects)
+        case .stateRequest(let body): perform(transfer.onRequest(body, from: peer.index), now)
+        case .stateAnswer(let body):
+            perform(transfer.onAnswer(body, from: peer.index, now: now.monotonic.nanoseconds), now)
+        default: step(.message(message, from: peer), now)
         }
         drain(now)
     }
 
     func receive(_ request: Unverified<Request>, now: ClockReading) {
-        engine.receive(request, now: now, into: &effects)
+        step(.request(request), now)
         drain(now)
     }
 
     func receive(_ read: ReadRequest, from client: ClientID, now: ClockReading) {
-        engine.receive(read, from: client, now: now, into: &effects)
+        step(.read(read, from: client), now)
         drain(now)
     }
 
     func peerConnected(_ peer: ReplicaID, now: ClockReading) {
-        engine.peerConnected(peer, now: now, into: &effects)
+        step(.peerConnected(peer), now)
         drain(now)
     }
 
     func turnEnded(now: ClockReading) {
-        engine.turnEnded(now: now, into: &effects)
+        step(.turnEnded, now)
         advanceCheckpoint(now)
         drain(now)
         commit()
@@ -127,7 +127,7 @@ final class ReplicaCore {
             for effect in held.release(upTo: position) { perform(effect, now) }
         case .checkpointDurable(let number):
             guard let root = checkpointing.finished.removeValue(forKey: number) else { return }
-            engine.checkpointTaken(SequenceNumber(number), root: root, now: now, into: &effects)
+            step(.checkpointTaken(SequenceNumber(number), root: root), now)
         case .failed(let error):
             failure = failure ?? OperatorError(error)
         }
@@ -135,23 +135,30 @@ final class ReplicaCore {
     }
 
     func timePassed(now: ClockReading) {
-        engine.timePassed(now: now, into: &effects)
-        perform(transfer.timePassed(now: now.monotonic), now)
+        step(.timePassed, now)
+        perform(transfer.timePassed(now: now.monotonic.nanoseconds), now)
         drain(now)
         commit()
     }
 
+    /// Hands the engine an input, the one way there is to it.
+    private func step(_ input: Input, _ now: ClockReading) {
+        engine.step(input, now: now, into: &effects)
+    }
+
     private func perform(_ steps: [StateTransfer.Step], _ now: ClockReading) {
-        for step in steps {
-            switch step {
-            case .send(let message, let peer):
-                outlet?.send(message.encoded, to: .replica(peer))
+        for next in steps {
+            switch next {
+            case .ask(let body, let peer):
+                outlet?.send(PeerMessage.stateRequest(body).encoded, to: .replica(ReplicaID(UInt8(peer))))
+            case .answer(let body, let peer):
+                outlet?.send(PeerMessage.stateAnswer(body).encoded, to: .replica(ReplicaID(UInt8(peer))))
             case .accuse:
                 counters.badStateAnswers += 1
-            case .installed(let sequence):
+            case .installed(let checkpoint):
                 // What was being computed belongs to a state that is gone.
                 checkpointing = Checkpointing()
-                engine.stateInstalled(sequence, records: storage.systemRecords, now: now, into: &effects)
+                step(.stateInstalled(SequenceNumber(checkpoint), records: storage.systemRecords), now)
             }
         }
     }
@@ -186,7 +193,7 @@ final class ReplicaCore {
             checkpointing.finished[sequence.rawValue] = root
             disk.log.coverCheckpoint(sequence.rawValue)
         } else {
-            engine.checkpointTaken(sequence, root: root, now: now, into: &effects)
+            step(.checkpointTaken(sequence, root: root), now)
         }
     }
 
@@ -195,11 +202,15 @@ final class ReplicaCore {
     /// Carries out effects in their order; those that their results bring forth come after.
     private func drain(_ now: ClockReading) {
         var next = 0
-        while next < effects.count {
-            let effect = effects[next]
-            next += 1
-            perform(effect, now)
-        }
+        repeat {
+            while next < effects.count {
+                let effect = effects[next]
+                next += 1
+                perform(effect, now)
+            }
+            // Not under an execution, which works on the state.
+            if transfer.isComplete { perform(transfer.install(now: now.monotonic.nanoseconds), now) }
+        } while next < effects.count
         effects.removeAll(keepingCapacity: true)
     }
 
@@ -229,15 +240,15 @@ final class ReplicaCore {
                 outlet?.reply(addressed.reply.encoded, to: addressed.client)
             }
         case .checkRequest(let request, let source):
-            engine.requestChecked(verifier.verify(request), from: source, now: now, into: &effects)
+            step(.requestChecked(verifier.verify(request), from: source), now)
         case .checkBatch(let place, let requests):
             let valid = requests.allSatisfy { verifier.verify($0) != nil }
-            engine.batchChecked(place, valid: valid, now: now, into: &effects)
+            step(.batchChecked(place, valid: valid), now)
         case .checkCheckpoint(let checkpoint):
             if let key = cluster.replica(checkpoint.claim.replica)?.publicKey,
                 let verified = checkpoint.verified(by: key, cluster: cluster.clusterID)
             {
-                engine.checkpointVerified(verified, now: now, into: &effects)
+                step(.checkpointVerified(verified), now)
             } else {
                 counters.badCheckpointSignatures += 1
             }
@@ -246,7 +257,7 @@ final class ReplicaCore {
                 cluster.replica(replica)?.publicKey
             }
             if let verified {
-                engine.viewChangeVerified(verified, from: peer, now: now, into: &effects)
+                step(.viewChangeVerified(verified, from: peer), now)
             } else {
                 counters.badViewChangeSignatures += 1
             }
@@ -254,15 +265,21 @@ final class ReplicaCore {
             if let key = cluster.replica(newView.claim.view.primary(in: cluster.size))?.publicKey,
                 let verified = newView.verified(by: key, cluster: cluster.clusterID)
             {
-                engine.newViewVerified(verified, from: peer, now: now, into: &effects)
+                step(.newViewVerified(verified, from: peer), now)
             } else {
                 counters.badViewChangeSignatures += 1
             }
         case .fetchState(let sequence, let root):
-            perform(transfer.begin(sequence, root: root, now: now), now)
+            let begun = transfer.begin(
+                sequence.rawValue,
+                root: root,
+                now: now.monotonic.nanoseconds,
+                numberedFrom: now.wall.nanoseconds
+            )
+            perform(begun, now)
         case .execute(let execution):
             if execution.isTentative { tentative = store.beginTentative() }
-            engine.executed(execution.sequence, results: execute(execution), now: now, into: &effects)
+            step(.executed(execution.sequence, results: execute(execution)), now)
         case .confirmExecution:
             store.commit(takeTentative())
         case .rollBackExecution:

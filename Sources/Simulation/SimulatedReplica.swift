@@ -47,7 +47,7 @@ final class SimulatedReplica {
     private let configuration: ReplicaConfiguration
     private let signer: any Signer
     private var store: InMemoryStateStore
-    private var transfer: SimulatedTransfer
+    private var transfer: StateTransfer
     private var isExecuting = false
     /// The batch that was executed tentatively.
     private var tentative: (mark: TentativeMark, execution: Execution, results: [[[UInt8]]])?
@@ -91,7 +91,7 @@ final class SimulatedReplica {
         signer = keys.signer(of: id)
         engine = scenario.options.makeEngine(configuration, signer)
         store = Self.emptyStore(limits)
-        transfer = SimulatedTransfer(store: store, peers: world.members.filter { $0 != id })
+        transfer = StateTransfer(store: store, peers: world.members.filter { $0 != id }.map(\.index))
         random = RandomStream(seed: scenario.seed, stream: 1_000 + UInt64(node))
         let faulty = FaultyReplica(
             replica: id,
@@ -126,8 +126,8 @@ final class SimulatedReplica {
     func receive(_ message: PeerMessage, from peer: ReplicaID) {
         guard let message = pass(message, { $0.receive($1, from: peer, as: &$2) })?.message else { return }
         switch message {
-        case .stateRequest(let body): perform(transfer.onRequest(body, from: peer))
-        case .stateAnswer(let body): perform(transfer.onAnswer(body, from: peer, now: clock.monotonic))
+        case .stateRequest(let body): perform(transfer.onRequest(body, from: peer.index))
+        case .stateAnswer(let body): perform(transfer.onAnswer(body, from: peer.index, now: world.now))
         default: engine.receive(message, from: peer, now: clock, into: &effects)
         }
         drain()
@@ -165,7 +165,7 @@ final class SimulatedReplica {
         timer = nil
         if let deadline, deadline.nanoseconds <= world.now {
             engine.timePassed(now: clock, into: &effects)
-            perform(transfer.timePassed(now: clock.monotonic))
+            perform(transfer.timePassed(now: world.now))
             drain()
             scheduleTurn()
         } else {
@@ -248,7 +248,7 @@ final class SimulatedReplica {
             break
         }
         store = found
-        transfer = SimulatedTransfer(store: store, peers: world.members.filter { $0 != id })
+        transfer = StateTransfer(store: store, peers: world.members.filter { $0 != id }.map(\.index))
         let recovery = Recovery(executed: executed, records: systemRecords, log: disk.durableRecords)
         engine = world.scenario.options.recoverEngine(configuration, signer, recovery)
         before = Marks(view: engine.view, executed: engine.executed, stable: engine.stable)
@@ -265,15 +265,18 @@ final class SimulatedReplica {
         return records
     }
 
-    private func perform(_ steps: [SimulatedTransfer.Step]) {
+    private func perform(_ steps: [StateTransfer.Step]) {
         for step in steps {
             switch step {
-            case .send(let message, let peer):
-                send(message, to: peer)
+            case .ask(let body, let peer):
+                send(.stateRequest(body), to: ReplicaID(UInt8(peer)))
+            case .answer(let body, let peer):
+                send(.stateAnswer(body), to: ReplicaID(UInt8(peer)))
             case .accuse(let peer, let fault):
-                world.happened(self, "!", UInt64(peer.rawValue), "bad state of \(peer): \(fault)")
-            case .installed(let sequence):
-                world.happened(self, "#", sequence.rawValue, "state of \(sequence) installed")
+                world.happened(self, "!", UInt64(peer), "bad state of r\(peer): \(fault)")
+            case .installed(let checkpoint):
+                let sequence = SequenceNumber(checkpoint)
+                world.happened(self, "#", checkpoint, "state of \(sequence) installed")
                 engine.stateInstalled(sequence, records: systemRecords, now: clock, into: &effects)
             }
         }
@@ -294,7 +297,7 @@ final class SimulatedReplica {
                 }
             }
             // Not under an execution, which works on the state.
-            if transfer.isComplete, !isExecuting { perform(transfer.install(now: clock.monotonic)) }
+            if transfer.isComplete, !isExecuting { perform(transfer.install(now: world.now)) }
         } while next < effects.count
         effects.removeAll(keepingCapacity: true)
         if next > 20_000 {
@@ -327,7 +330,8 @@ final class SimulatedReplica {
             start(.newView(newView, peer), conditions.check)
         case .fetchState(let sequence, let root):
             if isCorrect { world.report(world.oracle.fetches(sequence, root: root, at: id), from: self) }
-            perform(transfer.begin(sequence, root: root, now: clock))
+            let time = clock.wall.nanoseconds
+            perform(transfer.begin(sequence.rawValue, root: root, now: world.now, numberedFrom: time))
         case .query(let read, let client):
             answer(read, client)
         case .execute(let execution):
@@ -565,9 +569,8 @@ final class SimulatedReplica {
     }
 
     private var deadline: Instant? {
-        guard let first = engine.deadline, let second = transfer.deadline else {
-            return engine.deadline ?? transfer.deadline
-        }
+        let second = transfer.deadline.map { Instant(nanoseconds: $0) }
+        guard let first = engine.deadline, let second else { return engine.deadline ?? second }
         return min(first, second)
     }
 
