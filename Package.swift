@@ -172,11 +172,11 @@ let package = Package(
         .testTarget(
             name: "AardvarkTests",
             dependencies: [
-                "Aardvark", "Cryptography", "KeyValueService", "Messages", "StateStore", "Transport",
+                "Aardvark", "Agreement", "Cryptography", "KeyValueService", "Messages", "StateStore", "Transport",
                 nioCore, nioPosix, logging, lifecycle,
             ],
             swiftSettings: strict
         ),
-        .testTarget(name: "EndToEndTests", dependencies: ["aardvark-cli"], swiftSettings: strict),
+        .testTarget(name: "EndToEndTests", dependencies: ["aardvark-cli", "aardvark-lab"], swiftSettings: strict),
     ]
 )

@@ -27,6 +27,7 @@ final class ReplicaCore {
     private let store: any AuthenticatedStore
     private let verifier: RequestVerifier
     private let transfer: StateTransfer
+    private let recorder: InputRecorder?
     private weak var outlet: (any ReplicaOutlet)?
     private var effects: [Effect] = []
     /// The section of the state that a batch executed tentatively has written.
@@ -46,6 +47,7 @@ final class ReplicaCore {
         limits: Limits,
         service: any ReplicatedService,
         storage: OpenStorage,
+        recording: InputRecording?,
         outlet: any ReplicaOutlet
     ) {
         let configuration = ReplicaConfiguration(
@@ -56,11 +58,16 @@ final class ReplicaCore {
             limits: limits,
             clients: cluster.clients.map { ClientID($0.id) }
         )
-        if let recovery = storage.takeRecovery() {
+        let recovery = storage.takeRecovery()
+        if let recovery {
+            // A recording begins with an engine in its initial state.
+            recording?.end(because: "a replica that goes on from its store cannot be recorded")
+            recorder = nil
             engine = Replica(configuration: configuration, signer: key, recovering: recovery)
             held = HeldEffects(durable: LogPosition(recovered: recovery.log.count))
         } else {
-            engine = Replica(configuration: configuration, signer: key)
+            recorder = recording.map { InputRecorder(of: configuration, signer: key, into: $0) }
+            engine = Replica(configuration: configuration, signer: recorder?.signer ?? key)
         }
         verifier = RequestVerifier(
             cluster: cluster.clusterID,
@@ -115,6 +122,7 @@ final class ReplicaCore {
         advanceCheckpoint(now)
         drain(now)
         commit()
+        recorder?.write()
     }
 
     /// Whether ``turnEnded(now:)`` wants to be called though nothing arrived.
@@ -132,6 +140,7 @@ final class ReplicaCore {
             failure = failure ?? OperatorError(error)
         }
         drain(now)
+        recorder?.write()
     }
 
     func timePassed(now: ClockReading) {
@@ -139,11 +148,19 @@ final class ReplicaCore {
         perform(transfer.timePassed(now: now.monotonic.nanoseconds), now)
         drain(now)
         commit()
+        recorder?.write()
     }
 
     /// Hands the engine an input, the one way there is to it.
     private func step(_ input: Input, _ now: ClockReading) {
+        let first = effects.count
         engine.step(input, now: now, into: &effects)
+        recorder?.add(input, now: now, effects: effects[first...])
+    }
+
+    /// Ends the recording, if there is one; nothing is handed in after that.
+    func stop() {
+        recorder?.finish()
     }
 
     private func perform(_ steps: [StateTransfer.Step], _ now: ClockReading) {
@@ -270,13 +287,7 @@ final class ReplicaCore {
                 counters.badViewChangeSignatures += 1
             }
         case .fetchState(let sequence, let root):
-            let begun = transfer.begin(
-                sequence.rawValue,
-                root: root,
-                now: now.monotonic.nanoseconds,
-                numberedFrom: now.wall.nanoseconds
-            )
-            perform(begun, now)
+            fetchState(sequence, root, now)
         case .execute(let execution):
             if execution.isTentative { tentative = store.beginTentative() }
             step(.executed(execution.sequence, results: execute(execution)), now)
@@ -297,6 +308,14 @@ final class ReplicaCore {
             counters.count(event)
             outlet?.note(event)
         }
+    }
+
+    private func fetchState(_ sequence: SequenceNumber, _ root: Digest, _ now: ClockReading) {
+        let time = now.monotonic.nanoseconds
+        perform(
+            transfer.begin(sequence.rawValue, root: root, now: time, numberedFrom: now.wall.nanoseconds),
+            now
+        )
     }
 
     private func takeTentative() -> TentativeMark {

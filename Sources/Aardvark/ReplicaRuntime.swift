@@ -58,6 +58,7 @@ final class ReplicaRuntime: TransportDelegate, ReplicaOutlet {
         limits: Limits,
         service: any ReplicatedService,
         storage: OpenStorage,
+        recording: InputRecording?,
         eventLoop: any EventLoop,
         logger: Logger,
         onFailure: @escaping (OperatorError) -> Void
@@ -77,6 +78,7 @@ final class ReplicaRuntime: TransportDelegate, ReplicaOutlet {
             limits: limits,
             service: service,
             storage: storage,
+            recording: recording,
             outlet: self
         )
     }
@@ -86,6 +88,7 @@ final class ReplicaRuntime: TransportDelegate, ReplicaOutlet {
         isStopped = true
         timer?.cancel()
         timer = nil
+        core?.stop()
     }
 
     // MARK: Links

@@ -23,6 +23,7 @@ public final class ReplicaServer: Service {
     private let limits: Limits
     private let service: any ReplicatedService
     private let storage: Storage?
+    private let recording: InputRecording?
     private let logger: Logger
 
     /// Makes a replica; nothing is opened yet.
@@ -33,6 +34,7 @@ public final class ReplicaServer: Service {
     ///   - key: The replica's key.
     ///   - service: What is replicated; the same at every replica.
     ///   - storage: Where the replica keeps its store; needed unless the cluster file says `durability: none`.
+    ///   - recording: Where to record all inputs of the protocol engine, for one run; nil not to.
     ///   - logger: For what operators should know.
     /// - Throws: When the cluster file does not name the replica, names another key, or sets bounds that do not fit each other.
     public init(
@@ -41,6 +43,7 @@ public final class ReplicaServer: Service {
         key: SigningKey,
         service: some ReplicatedService,
         storage: Storage? = nil,
+        recording: InputRecording? = nil,
         logger: Logger
     ) throws(OperatorError) {
         try cluster.check(key, of: .replica(replica.rawValue), from: "replica \(replica.rawValue)")
@@ -60,6 +63,7 @@ public final class ReplicaServer: Service {
         self.limits = limits
         self.service = service
         self.storage = storage
+        self.recording = recording
         var logger = logger
         logger[metadataKey: "replica"] = "\(replica)"
         self.logger = logger
@@ -127,6 +131,7 @@ public final class ReplicaServer: Service {
             limits: limits,
             service: service,
             storage: storage,
+            recording: recording,
             eventLoop: eventLoop,
             logger: logger,
             onFailure: onFailure
@@ -170,6 +175,7 @@ private final class ReplicaNode {
         limits: Limits,
         service: any ReplicatedService,
         storage: OpenStorage,
+        recording: InputRecording?,
         eventLoop: any EventLoop,
         logger: Logger,
         onFailure: @escaping (OperatorError) -> Void
@@ -183,6 +189,7 @@ private final class ReplicaNode {
             limits: limits,
             service: service,
             storage: storage,
+            recording: recording,
             eventLoop: eventLoop,
             logger: logger,
             onFailure: onFailure

@@ -143,11 +143,15 @@ struct Trace {
 
     func line(_ time: UInt64, _ who: @autoclosure () -> String, _ mark: Character, _ text: @autoclosure () -> String) {
         guard let write else { return }
+        write("\(Self.stamp(time))  \(Self.column(who(), 4)) \(mark) \(text())")
+    }
+
+    /// A time in nanoseconds as a column of milliseconds.
+    static func stamp(_ time: UInt64) -> String {
         let micros = time / 1_000
         let fraction = String(micros % 1_000)
         let zeros = String(repeating: "0", count: 3 - fraction.count)
-        let stamp = "\(micros / 1_000).\(zeros)\(fraction)"
-        write("\(Self.column(stamp, 10, right: true))  \(Self.column(who(), 4)) \(mark) \(text())")
+        return column("\(micros / 1_000).\(zeros)\(fraction)", 10, right: true)
     }
 
     static func column(_ text: String, _ width: Int, right: Bool = false) -> String {

@@ -29,6 +29,9 @@ struct LocalCluster {
     let logLevel: LogLevel
     /// Whether the replicas begin, and make their stores.
     let createsStores: Bool
+
+    /// Where each replica records its engine's inputs; nil for nowhere.
+    let recordDirectory: String?
     let probe: StatusSource
 
     /// Commands to show once the replicas serve.
@@ -71,11 +74,17 @@ struct LocalCluster {
                 clusterPath: cluster.path,
                 logPath: "\(logDirectory)/replica-\(number).log",
                 logLevel: logLevel,
-                createsStore: createsStores
+                createsStore: createsStores,
+                recordPath: recordDirectory.map { Self.recordPath(of: number, in: $0) }
             ) { ending in
                 input.yield(.ended(number, ending))
             }
         }
+    }
+
+    /// The file that a replica records in.
+    static func recordPath(of number: Int, in directory: String) -> String {
+        "\(directory)/replica-\(number).recording"
     }
 
     /// Waits until every replica answers a status query.

@@ -22,6 +22,10 @@ struct ReplicaCommand: AsyncParsableCommand {
 
               aardvark replica --cluster cluster/cluster.yaml --id 0 --create
               aardvark replica --cluster cluster/cluster.yaml --id 0
+
+            With --record FILE it also writes down every input of its protocol engine, so that `aardvark-lab replay FILE` can \
+            step through the same run later. The file holds what clients asked for, and no keys; it grows with all that arrives. \
+            A recording begins where the replica begins: one that goes on from its store cannot be recorded.
             """
     )
 
@@ -56,6 +60,13 @@ struct ReplicaCommand: AsyncParsableCommand {
     @Option(name: .long, help: "How much to log.")
     var logLevel = LogLevel.info
 
+    @Option(
+        name: .long,
+        help: ArgumentHelp("Record the protocol engine's inputs in a new file.", valueName: "file"),
+        completion: .file()
+    )
+    var record: String?
+
     @Flag(
         help: ArgumentHelp(
             "Stop when the standard input closes, and not at Ctrl-C: for a parent process that runs replicas.",
@@ -68,12 +79,16 @@ struct ReplicaCommand: AsyncParsableCommand {
         let cluster = try clusterOptions.load()
         let key = try cluster.key(of: Identity(role: .replica, number: UInt32(id)), at: key)
         let logger = logLevel.logger(label: "aardvark.replica")
+        let recording = try record.map { path throws(OperatorError) in
+            try InputRecording(path: path, logger: logger)
+        }
         let server = try ReplicaServer(
             cluster: cluster,
             replica: ReplicaID(id),
             key: key,
             service: KeyValueService(),
             storage: storage(cluster),
+            recording: recording,
             logger: logger
         )
         let group = ServiceGroup(

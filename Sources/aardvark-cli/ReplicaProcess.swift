@@ -21,6 +21,7 @@ final class ReplicaProcess {
     ///   - clusterPath: The cluster file.
     ///   - logPath: The file to log to; an earlier one is kept beside it.
     ///   - logLevel: How much it logs.
+    ///   - recordPath: The file to record its engine's inputs in; nil for none.
     ///   - onExit: Called once, on some thread, when the process has ended.
     /// - Throws: When the log file or the process cannot be made.
     init(
@@ -29,6 +30,7 @@ final class ReplicaProcess {
         logPath: String,
         logLevel: LogLevel,
         createsStore: Bool,
+        recordPath: String?,
         onExit: @escaping @Sendable (Ending) -> Void
     ) throws(OperatorError) {
         self.number = number
@@ -55,6 +57,7 @@ final class ReplicaProcess {
             "replica", "--cluster", clusterPath, "--id", "\(number)", "--log-level", logLevel.rawValue, "--lifeline",
         ]
         if createsStore { process.arguments?.append("--create") }
+        if let recordPath { process.arguments?.append(contentsOf: ["--record", recordPath]) }
         process.standardInput = lifeline
         process.standardOutput = log
         process.standardError = log

@@ -17,6 +17,9 @@ struct UpCommand: AsyncParsableCommand {
 
               aardvark up
               aardvark up --directory big --replicas 7 --protocol aardvark
+
+            With --record DIR each replica writes down every input of its protocol engine in DIR/replica-N.recording, for \
+            `aardvark-lab replay`.
             """
     )
 
@@ -32,6 +35,13 @@ struct UpCommand: AsyncParsableCommand {
     @Option(name: .long, help: "How much the replicas log.")
     var logLevel = LogLevel.info
 
+    @Option(
+        name: .long,
+        help: ArgumentHelp("Record the inputs of each replica's protocol engine in this directory.", valueName: "dir"),
+        completion: .directory
+    )
+    var record: String?
+
     func run() async throws {
         let cluster = try await cluster()
         // Before any process is started: what a replica would stop for at once is said here.
@@ -42,15 +52,28 @@ struct UpCommand: AsyncParsableCommand {
         // A cluster that was never started has no directory of stores; later, one that is missing is for the operator to explain.
         let data = ReplicaServer.Storage.defaultDirectory(clusterPath: cluster.path)
         let createsStores = cluster.durability != .none && !FileAccess.exists(data)
+        try prepareRecording(of: cluster)
         let probe = try cluster.statusIdentity(keyPath: nil)
         try await LocalCluster(
             cluster: cluster,
             logDirectory: "\(directory)/logs",
             logLevel: logLevel,
             createsStores: createsStores,
+            recordDirectory: record,
             probe: StatusSource(cluster: cluster, identity: probe.identity, key: probe.key),
             hints: hints(for: cluster)
         ).run()
+    }
+
+    private func prepareRecording(of cluster: ClusterFile) throws(OperatorError) {
+        guard let record else { return }
+        try FileAccess.createDirectory(record, mode: 0o700)
+        for number in cluster.replicas.indices {
+            let path = LocalCluster.recordPath(of: number, in: record)
+            guard !FileAccess.exists(path) else {
+                throw OperatorError(.cannotCreate, "\(path): the recording exists already and is not overwritten")
+            }
+        }
     }
 
     /// The cluster in the directory, made now if need be.

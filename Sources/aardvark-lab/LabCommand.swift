@@ -1,4 +1,5 @@
 import ArgumentParser
+import Foundation
 
 /// The laboratory: breaks clusters on purpose and says what came of it. Attack code is in this program only, never in `aardvark`.
 @main
@@ -6,6 +7,19 @@ struct LabCommand: ParsableCommand {
     static let configuration = CommandConfiguration(
         commandName: "aardvark-lab",
         abstract: "Tries to break the replication protocol, and says whether it held.",
-        subcommands: [SimulateCommand.self, ProfilesCommand.self]
+        subcommands: [SimulateCommand.self, ReplayCommand.self, ProfilesCommand.self]
     )
+
+    /// Runs the command that the arguments name. What the operator has to put right is one sentence and an exit code.
+    static func main() {
+        do {
+            var command = try parseAsRoot()
+            try command.run()
+        } catch let error as LabError {
+            Console.note("aardvark-lab: error: \(error.sentence)")
+            Foundation.exit(error.exitCode)
+        } catch {
+            exit(withError: error)
+        }
+    }
 }

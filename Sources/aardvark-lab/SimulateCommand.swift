@@ -181,6 +181,13 @@ struct SimulateCommand: ParsableCommand {
 /// What the process ends with.
 enum ExitCodes {
     static let safety: Int32 = 3
+    static let deviation: Int32 = 3
     static let liveness: Int32 = 4
     static let crash: Int32 = 5
+    /// As in sysexits.h.
+    static let malformedData: Int32 = 65
+    /// As in sysexits.h.
+    static let noInput: Int32 = 66
+    /// As in sysexits.h.
+    static let inputOutput: Int32 = 74
 }

@@ -46,6 +46,64 @@ struct UpTests {
         }
     }
 
+    @Test func `A recorded cluster is stepped through again`() async throws {
+        try await Workspace.with { workspace in
+            let up = ["up", "--directory", "recorded", "--protocol", "pbft", "--record", "records"]
+            let running = try workspace.startWatched(arguments: up + ["--base-port", Workspace.basePort()])
+            try await waitUntilServing(running)
+            let option = ["--cluster", "recorded/cluster.yaml"]
+            let put = try await workspace.run(arguments: ["kv", "put", "greeting", "hello"] + option)
+            #expect(put.ending == .exit(0), "\(put.errors)")
+            let get = try await workspace.run(arguments: ["kv", "get", "greeting"] + option)
+            #expect(get.output == "hello")
+            running.send(SIGINT)
+            #expect(try await running.ending() == .exit(0), "\(running.errors)")
+
+            for number in 0..<4 {
+                let file = "records/replica-\(number).recording"
+                let replayed = try await workspace.runLab("replay", file)
+                #expect(replayed.ending == .exit(0), "\(replayed.errors)")
+                #expect(replayed.output.hasPrefix("replica r\(number) of 4, pbft, 8 clients\n"))
+                #expect(replayed.output.hasSuffix("the same run: every input had the effects that were recorded\n"))
+            }
+            try await spoil("records/replica-0.recording", in: workspace)
+
+            let again = try await workspace.complain(arguments: up, code: 73)
+            #expect(again == "records/replica-0.recording: the recording exists already and is not overwritten")
+        }
+    }
+
+    /// What a replay says of a recording that is cut off, and then damaged.
+    private func spoil(_ file: String, in workspace: Workspace) async throws {
+        let url = workspace.directory.appending(path: file)
+        var bytes = try Data(contentsOf: url)
+        bytes.removeLast(3)
+        try bytes.write(to: url)
+        let cut = try await workspace.runLab("replay", file, "--json")
+        #expect(cut.ending == .exit(0), "\(cut.errors)")
+        let decoder = JSONDecoder()
+        decoder.keyDecodingStrategy = .convertFromSnakeCase
+        let report = try decoder.decode(ReplayReport.self, from: Data(cut.output.utf8))
+        #expect(report.unreadBytes > 0)
+        #expect(report.inputs > 10)
+        #expect(report.executed >= 2)
+
+        bytes[bytes.count / 2] ^= 1
+        try bytes.write(to: url)
+        let damaged = try await workspace.runLab("replay", file)
+        #expect(damaged.ending == .exit(65))
+        #expect(damaged.errors.hasPrefix("aardvark-lab: error: \(file): input "))
+        #expect(damaged.errors.hasSuffix("inputs before it are readable\n"))
+        let missing = try await workspace.runLab("replay", "nowhere")
+        #expect(missing.ending == .exit(66))
+    }
+
+    private struct ReplayReport: Decodable {
+        let unreadBytes: Int
+        let inputs: Int
+        let executed: Int
+    }
+
     private func waitUntilServing(_ process: ChildProcess) async throws {
         do {
             try await wait(for: "the cluster to serve") {

@@ -65,25 +65,33 @@ final class RunningCluster: Sendable {
     let created: ClusterFile.Created
     private let stores: URL
     private let service: any ReplicatedService
+    private let recordDirectory: String?
     private let running = Mutex<[Int: Running]>([:])
     private let clients = Mutex<[Client]>([])
 
     var file: ClusterFile { created.file }
 
-    private init(_ plan: ClusterFile.Plan, service: any ReplicatedService) async throws {
+    private init(_ plan: ClusterFile.Plan, service: any ReplicatedService, recordDirectory: String?) async throws {
         created = try await TestPorts.cluster(plan)
         stores = FileManager.default.temporaryDirectory.appending(path: "aardvark-stores-\(UUID())")
         try FileManager.default.createDirectory(at: stores, withIntermediateDirectories: false)
         self.service = service
+        self.recordDirectory = recordDirectory
     }
 
     /// Runs a cluster, calls `body`, and stops whatever runs then.
+    ///
+    /// - Parameters:
+    ///   - requestTimeoutMilliseconds: So long that no primary is suspected because the machine is slow, unless that is wanted.
+    ///   - recordDirectory: Where each replica records its inputs, as `replica-N`.
     static func with(
         _ protocolName: ClusterFile.ProtocolName = .pbft,
         service: some ReplicatedService = KeyValueService(),
         tuning: ClusterFile.Tuning = .init(),
         durability: ClusterFile.Durability = .none,
         replicas: Range<Int> = 0..<4,
+        requestTimeoutMilliseconds: Int = 600_000,
+        recordDirectory: String? = nil,
         _ body: (RunningCluster) async throws -> Void
     ) async throws {
         var plan = ClusterFile.Plan()
@@ -93,6 +101,8 @@ final class RunningCluster: Sendable {
         // No primary is suspected because the machine is slow.
         plan.tuning.requestTimeoutMilliseconds = 600_000
         let cluster = try await RunningCluster(plan, service: service)
+        plan.tuning.requestTimeoutMilliseconds = requestTimeoutMilliseconds
+        let cluster = try await RunningCluster(plan, service: service, recordDirectory: recordDirectory)
         do {
             for replica in replicas { try cluster.startReplica(replica) }
             try await body(cluster)
@@ -118,12 +128,16 @@ final class RunningCluster: Sendable {
     }
 
     func startReplica(_ number: Int) throws {
+        let recording = try recordDirectory.map {
+            try InputRecording(path: "\($0)/replica-\(number)", logger: .silent)
+        }
         let server = try ReplicaServer(
             cluster: file,
             replica: ReplicaID(UInt8(number)),
             key: key(of: .replica(UInt8(number))),
             service: service,
             storage: storage(number),
+            recording: recording,
             logger: .silent
         )
         let group = ServiceGroup(services: [PersistentReplica(server: server)], logger: .silent)

@@ -2,15 +2,15 @@ import Foundation
 import Synchronization
 import Testing
 
-/// The `aardvark` program that was built with these tests.
+/// The programs that were built with these tests.
 enum Program {
-    /// Finds it in the directory of the built products, which is above the test bundle wherever that is run from.
-    static func url() throws -> URL {
+    /// Finds one in the directory of the built products, which is above the test bundle wherever that is run from.
+    static func url(_ name: String = "aardvark") throws -> URL {
         let starts = CommandLine.arguments.filter { $0.contains("/") } + [Bundle.main.executablePath].compactMap(\.self)
         for start in starts {
             var directory = URL(filePath: start).deletingLastPathComponent()
             for _ in 0..<5 {
-                let candidate = directory.appending(path: "aardvark")
+                let candidate = directory.appending(path: name)
                 var isDirectory: ObjCBool = false
                 if unsafe FileManager.default.fileExists(atPath: candidate.path, isDirectory: &isDirectory),
                     !isDirectory.boolValue
@@ -20,7 +20,7 @@ enum Program {
                 directory.deleteLastPathComponent()
             }
         }
-        throw Failure("the program is not beside the tests: \(starts)")
+        throw Failure("\(name) is not beside the tests: \(starts)")
     }
 }
 
@@ -89,6 +89,11 @@ final class Workspace: Sendable {
 
     /// Starts the program so that it ends when this process is gone, in whatever way.
     func startWatched(_ arguments: String...) throws -> ChildProcess {
+        try startWatched(arguments: arguments)
+    }
+
+    /// Starts the program so that it ends when this process is gone, in whatever way.
+    func startWatched(arguments: [String]) throws -> ChildProcess {
         let process = try start(arguments)
         let script = "read -r line; kill -9 \(process.identifier)"
         // The standard input of the watchdog closes when this process is gone; in good order it is killed before.
@@ -97,8 +102,15 @@ final class Workspace: Sendable {
         return process
     }
 
-    private func start(_ arguments: [String]) throws -> ChildProcess {
-        let process = try ChildProcess(program, arguments, in: directory)
+    /// Runs `aardvark-lab` to its end.
+    func runLab(_ arguments: String...) async throws -> Outcome {
+        let process = try start(arguments, program: Program.url("aardvark-lab"))
+        let ending = try await process.ending()
+        return Outcome(ending: ending, output: process.output, errors: process.errors)
+    }
+
+    private func start(_ arguments: [String], program: URL? = nil) throws -> ChildProcess {
+        let process = try ChildProcess(program ?? self.program, arguments, in: directory)
         processes.withLock { $0.append(process) }
         return process
     }
