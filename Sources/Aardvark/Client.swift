@@ -43,11 +43,12 @@ public final class Client: Sendable {
     ///
     /// - Parameters:
     ///   - cluster: The cluster.
-    ///   - client: Whose identity this is; only one process at a time may use it.
+    ///   - client: Whose identity this is; only one process at a time may use it. The cluster file need not name it: administrators may
+    ///     have added it, or changed its key.
     ///   - key: The identity's key.
     ///   - configuration: The client's behaviour; numbers out of their bounds are moved to the nearest inside.
     ///   - logger: For connections that come and go.
-    /// - Throws: When the cluster file does not name the client, or names another key.
+    /// - Throws: When the cluster file names a replica with a key that is not valid.
     public init(
         cluster: ClusterFile,
         client: ClientID,
@@ -55,7 +56,6 @@ public final class Client: Sendable {
         configuration: Configuration = .init(),
         logger: Logger
     ) throws(OperatorError) {
-        try cluster.check(key, of: .client(client.rawValue), from: "client \(client.rawValue)")
         eventLoop = Self.group.next()
         timeout = configuration.timeout
         let runtime = try ClientRuntime(
@@ -72,7 +72,8 @@ public final class Client: Sendable {
     /// Connects to the replicas and opens a session.
     ///
     /// - Throws: ``ClientError/unreachable(connected:needed:)`` when too few replicas can be reached in time,
-    ///   ``ClientError/timedOut`` when enough can be, but do not open the session.
+    ///   ``ClientError/notAdmitted(replicas:)`` when f + 1 of them say that they do not know this client or its key,
+    ///   ``ClientError/timedOut`` when enough can be reached, but do not open the session.
     public func start() async throws(ClientError) {
         try await withResult { runtime, completion in
             runtime.start { completion($0) }
@@ -150,7 +151,7 @@ public enum ClientError: Error, Hashable, Sendable, CustomStringConvertible {
     case cancelled
     /// The client was shut down, or not started.
     case closed
-    /// Another process opened a session under this client's identity.
+    /// Another process opened a session under this client's identity, or an administrator changed its key.
     case superseded
     /// The operation is longer than a replica takes.
     case operationTooLarge(bytes: Int, limit: Int)
@@ -158,6 +159,10 @@ public enum ClientError: Error, Hashable, Sendable, CustomStringConvertible {
     case resultTooLarge
     /// Too few replicas could be reached.
     case unreachable(connected: Int, needed: Int)
+    /// So many replicas refuse the connection, because the client is not known to them or its key is another.
+    case notAdmitted(replicas: Int)
+    /// f + 1 replicas agree on a result that has no meaning: they are of another version.
+    case incomprehensible
 
     /// One sentence, without a full stop.
     public var description: String {
@@ -165,12 +170,18 @@ public enum ClientError: Error, Hashable, Sendable, CustomStringConvertible {
         case .timedOut: "no answer from enough replicas in time; whether the operation was executed is unknown"
         case .cancelled: "cancelled; whether the operation was executed is unknown"
         case .closed: "the client is not connected"
-        case .superseded: "another process uses this client's identity; give each process a client number of its own"
+        case .superseded:
+            "another process uses this client's identity, or an administrator changed its key; "
+                + "give each process a client number of its own"
         case .operationTooLarge(let bytes, let limit):
             "the operation has \(bytes) bytes, but at most \(limit) are taken"
         case .resultTooLarge: "the operation was executed, but its result is longer than a reply may be"
         case .unreachable(let connected, let needed):
             "only \(connected) of the \(needed) replicas that are needed could be reached"
+        case .notAdmitted(let replicas):
+            "\(replicas) replicas refuse this client's key: an administrator removed the client or changed its key, "
+                + "or the key is another's"
+        case .incomprehensible: "the replicas' answer has no meaning here; they are of another version"
         }
     }
 }

@@ -25,6 +25,8 @@ final class ClientRuntime: TransportDelegate {
     private var links: [Link?]
     private var dialers: [Dialer] = []
     private var dirty = VoteSet()
+    /// The replicas that refused the last connection because of who this client is.
+    private var refusing = VoteSet()
 
     private var calls: [UInt64: Call] = [:]
     private var nextTicket: UInt64 = 1
@@ -53,7 +55,7 @@ final class ClientRuntime: TransportDelegate {
         self.configuration = configuration
         self.eventLoop = eventLoop
         self.logger = logger
-        keys = ClusterKeys(cluster: cluster, identity: .client(client.rawValue), key: key)
+        keys = ClusterKeys(cluster: cluster, identity: client.identity, key: key)
         links = Array(repeating: nil, count: cluster.size.replicas)
         engine = ClientEngine(
             configuration: ClientEngine.Configuration(
@@ -117,7 +119,13 @@ final class ClientRuntime: TransportDelegate {
         let connected = links.count { $0 != nil }
         stop()
         let needed = cluster.size.quorum
-        completion(.failure(connected < needed ? .unreachable(connected: connected, needed: needed) : .timedOut))
+        if connected >= needed {
+            completion(.failure(.timedOut))
+        } else if refusing.count >= cluster.size.weakQuorum {
+            completion(.failure(.notAdmitted(replicas: refusing.count)))
+        } else {
+            completion(.failure(.unreachable(connected: connected, needed: needed)))
+        }
     }
 
     /// Disconnects for good, and fails what is outstanding and whatever is submitted later.
@@ -191,6 +199,7 @@ final class ClientRuntime: TransportDelegate {
 
     func linkOpened(_ link: Link) {
         links[Int(link.peer.number)] = link
+        refusing.remove(ReplicaID(UInt8(link.peer.number)))
         if startCompletion != nil, engine.isClosed, links.count(where: { $0 != nil }) >= cluster.size.quorum {
             open(above: nil)
         } else {
@@ -234,6 +243,14 @@ final class ClientRuntime: TransportDelegate {
 
     func connectionRefused(at place: ConnectionPlace, remoteAddress: String, reason: ConnectionRefusal) {
         logger.debug("not connected", metadata: ["place": "\(place)", "reason": "\(reason)"])
+        // Nobody vouches for a refusal: it only explains in the end why too few replicas could be reached.
+        guard case .dialer(let peer) = place else { return }
+        switch reason {
+        case .handshake(.refused(.unknownIdentity, _)), .handshake(.refused(.key, _)):
+            refusing.insert(ReplicaID(UInt8(peer.number)))
+        default:
+            refusing.remove(ReplicaID(UInt8(peer.number)))
+        }
     }
 
     // MARK: Turns

@@ -6,6 +6,8 @@ import Transport
 /// The keys of a cluster's members as this process uses them, and whom it lets in where. On one event loop.
 final class ClusterKeys {
     let local: LocalIdentity
+    /// Says which key a client or an administrator has now. A process that is no replica admits nobody.
+    var clientKey: (ClientID) -> PublicKey? = { _ in nil }
     private let cluster: ClusterFile
     private let cache: PairwiseKeyCache
 
@@ -17,7 +19,14 @@ final class ClusterKeys {
 
     /// The keys of a member; nil when there is no such member, or its key is not valid.
     func keys(of identity: Identity) -> KnownIdentity? {
-        cluster.publicKey(of: identity).flatMap { cache.keys(of: identity, publicKey: $0) }
+        let publicKey =
+            identity.role == .replica ? cluster.publicKey(of: identity) : ClientID(identity).flatMap(clientKey)
+        return publicKey.flatMap { cache.keys(of: identity, publicKey: $0) }
+    }
+
+    /// Drops what was derived from a member's key, which is no longer its key.
+    func forget(_ identity: Identity) {
+        cache.forget(identity)
     }
 
     /// Whether an identity may connect to an endpoint of this process: a peer to its own, everybody else to that for clients.

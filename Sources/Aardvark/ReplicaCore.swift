@@ -11,6 +11,8 @@ protocol ReplicaOutlet: AnyObject {
     func send(_ message: [UInt8], to recipient: Recipient)
     /// A reply for a client; lost when the client has no link here.
     func reply(_ message: [UInt8], to client: ClientID)
+    /// These clients have another key now, or none: links that were opened with an earlier one are to be closed.
+    func clientsChanged(_ clients: [ClientID])
     /// Something worth logging happened.
     func note(_ event: Event)
 }
@@ -56,7 +58,7 @@ final class ReplicaCore {
             cluster: cluster.clusterID,
             switches: cluster.switches,
             limits: limits,
-            clients: cluster.clients.map { ClientID($0.id) }
+            clients: cluster.clientKeys
         )
         let recovery = storage.takeRecovery()
         if let recovery {
@@ -69,12 +71,7 @@ final class ReplicaCore {
             recorder = recording.map { InputRecorder(of: configuration, signer: key, into: $0) }
             engine = Replica(configuration: configuration, signer: recorder?.signer ?? key)
         }
-        verifier = RequestVerifier(
-            cluster: cluster.clusterID,
-            replica: replica,
-            key: key,
-            clients: Dictionary(uniqueKeysWithValues: cluster.clients.map { (ClientID($0.id), $0.publicKey) })
-        )
+        verifier = RequestVerifier(cluster: cluster.clusterID, replica: replica, key: key)
         self.storage = storage
         store = storage.state
         transfer = StateTransfer(store: store, peers: cluster.size.members.filter { $0 != replica }.map(\.index))
@@ -89,6 +86,9 @@ final class ReplicaCore {
         guard let first = engine.deadline, let second else { return engine.deadline ?? second }
         return min(first, second)
     }
+
+    /// The key of a client or an administrator now; nil when there is none of this name.
+    func key(of client: ClientID) -> PublicKey? { engine.key(of: client) }
 
     // MARK: Inputs
 
@@ -256,10 +256,10 @@ final class ReplicaCore {
             for addressed in replies {
                 outlet?.reply(addressed.reply.encoded, to: addressed.client)
             }
-        case .checkRequest(let request, let source):
-            step(.requestChecked(verifier.verify(request), from: source), now)
-        case .checkBatch(let place, let requests):
-            let valid = requests.allSatisfy { verifier.verify($0) != nil }
+        case .checkRequest(let check, let source):
+            step(.requestChecked(verifier.verify(check), from: source), now)
+        case .checkBatch(let place, let checks):
+            let valid = checks.allSatisfy { verifier.verify($0) != nil }
             step(.batchChecked(place, valid: valid), now)
         case .checkCheckpoint(let checkpoint):
             if let key = cluster.replica(checkpoint.claim.replica)?.publicKey,
@@ -297,6 +297,8 @@ final class ReplicaCore {
             store.rollBack(to: takeTentative())
         case .query(let read, let client):
             outlet?.reply(ReplicaAnswer.readReply(answer(to: read)).encoded, to: client)
+        case .clientsChanged(let clients):
+            outlet?.clientsChanged(clients)
         case .record(let records):
             record(records)
         case .takeCheckpoint(let sequence):
@@ -324,21 +326,14 @@ final class ReplicaCore {
     }
 
     private func execute(_ execution: Execution) -> [[[UInt8]]] {
-        var results: [[[UInt8]]] = []
-        results.reserveCapacity(execution.requests.count)
-        for request in execution.requests {
-            results.append(
-                request.operations.map { operation in
-                    var context = ExecutionContext(
-                        client: request.client,
-                        time: execution.time,
-                        state: ServiceState(of: store)
-                    )
-                    return service.execute(operation, in: &context)
-                }
+        execution.results { request, operation in
+            var context = ExecutionContext(
+                client: request.client,
+                time: execution.time,
+                state: ServiceState(of: store)
             )
+            return service.execute(operation, in: &context)
         }
-        return results
     }
 
     // Swift 6.3.1's optimizer fails on inlining a function that hands an existential to a noncopyable view.

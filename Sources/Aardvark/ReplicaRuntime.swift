@@ -21,6 +21,8 @@ final class ReplicaRuntime: TransportDelegate, ReplicaOutlet {
     /// How many frames of one peer a turn takes, so that the replica keeps answering while it catches up.
     private static let framesPerPeerAndTurn = 64
 
+    /// The keys of everybody who may connect: of clients and administrators as they are now.
+    let keys: ClusterKeys
     private let cluster: ClusterFile
     private let replica: ReplicaID
     private let eventLoop: any EventLoop
@@ -65,6 +67,7 @@ final class ReplicaRuntime: TransportDelegate, ReplicaOutlet {
     ) {
         self.cluster = cluster
         self.replica = replica
+        keys = ClusterKeys(cluster: cluster, identity: .replica(replica.rawValue), key: key)
         self.eventLoop = eventLoop
         self.logger = logger
         self.onFailure = onFailure
@@ -81,6 +84,8 @@ final class ReplicaRuntime: TransportDelegate, ReplicaOutlet {
             recording: recording,
             outlet: self
         )
+        // The cluster file knows those of the start only.
+        keys.clientKey = { [weak self] client in self?.core?.key(of: client) }
     }
 
     /// Ends the timer; links are closed by their listeners and dialers.
@@ -244,10 +249,10 @@ final class ReplicaRuntime: TransportDelegate, ReplicaOutlet {
         switch message {
         case .request(let request):
             // A request on another identity's channel is refused here: nobody is ever blamed for what another sent.
-            guard client.link.peer == .client(request.claim.client.rawValue) else { throw .badField(.request) }
+            guard client.link.peer == request.claim.client.identity else { throw .badField(.request) }
             core.receive(request, now: now)
         case .read(let read):
-            // Administrators have no place in the client table, and so nothing to read.
+            // Administrators do not use the service, so they have nothing to read.
             guard client.link.peer.role == .client else { throw .badField(.request) }
             core.receive(read, from: ClientID(client.link.peer.number), now: now)
         case .statusQuery(let tag):
@@ -276,8 +281,17 @@ final class ReplicaRuntime: TransportDelegate, ReplicaOutlet {
     }
 
     func reply(_ message: [UInt8], to client: ClientID) {
-        guard let link = clientLinks[.client(client.rawValue)] else { return }
+        guard let link = clientLinks[client.identity] else { return }
         send(message, to: link)
+    }
+
+    func clientsChanged(_ clients: [ClientID]) {
+        for client in clients {
+            logger.notice("client key changed", metadata: ["client": "\(client)"])
+            keys.forget(client.identity)
+            guard let link = clientLinks[client.identity]?.link, link.peerKey != core?.key(of: client) else { continue }
+            link.close(.local("its key was revoked"))
+        }
     }
 
     private func send(_ message: [UInt8], to client: ClientLink) {

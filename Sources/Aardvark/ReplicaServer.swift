@@ -57,6 +57,13 @@ public final class ReplicaServer: Service {
                 "\(cluster.path): durability is \(cluster.durability.rawValue), but the replica is given no storage"
             )
         }
+        let identities = cluster.clients.count + cluster.administrators.count
+        guard identities <= limits.identities else {
+            throw OperatorError(
+                .configuration,
+                "\(cluster.path): there may be \(limits.identities) clients and administrators, not \(identities)"
+            )
+        }
         self.cluster = cluster
         self.replica = replica
         self.key = key
@@ -195,7 +202,7 @@ private final class ReplicaNode {
             onFailure: onFailure
         )
         guard let own = cluster.replica(replica) else { invariantViolated("a replica outside its cluster") }
-        let keys = ClusterKeys(cluster: cluster, identity: .replica(replica.rawValue), key: key)
+        let keys = runtime.keys
         listeners.append(
             keys.listener(at: own.clientEndpoint, purpose: .clients, eventLoop: eventLoop, delegate: runtime)
         )

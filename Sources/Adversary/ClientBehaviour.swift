@@ -89,10 +89,15 @@ public struct FaultyClient: Sendable {
         return parcels
     }
 
-    /// The same request with the authentication of another authenticator.
-    public func reauthenticated(_ request: Request, spoiledFor spoiled: [ReplicaID]) -> Request {
+    /// The same request with the authentication of another authenticator, or under the name of another key epoch.
+    public func reauthenticated(
+        _ request: Request,
+        keyEpoch: KeyEpoch? = nil,
+        spoiledFor spoiled: [ReplicaID]
+    ) -> Request {
         Request(
             client: client,
+            keyEpoch: keyEpoch ?? request.keyEpoch,
             session: request.session,
             number: request.number,
             operations: request.operations,

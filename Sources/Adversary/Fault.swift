@@ -11,6 +11,8 @@ public enum Fault: Sendable {
     case twin(ReplicaID)
     /// A client is faulty in this way.
     case client(ClientID, any ClientBehaviour)
+    /// The administrator, who is correct, changes the clients.
+    case administration(AdministrationStep)
     /// The network misbehaves for a while.
     case network(NetworkFault)
     /// A correct replica loses power at a moment, and with it what was not synced, and starts again after some nanoseconds; nil for never.
@@ -33,6 +35,35 @@ public struct NamedFault: Sendable {
     public init(_ name: String, _ fault: Fault) {
         self.name = name
         self.fault = fault
+    }
+}
+
+/// What the administrator does, and when.
+public struct AdministrationStep: Sendable {
+    /// What it does.
+    public enum Change: String, Sendable {
+        /// Takes the client in. The cluster does not know a client from the start of which this is the first that happens.
+        case add
+        /// Gives it another key.
+        case replaceKey
+        /// Shuts it out.
+        case remove
+        /// Asks for the list of all; changes nothing.
+        case list
+    }
+
+    /// What it does.
+    public let change: Change
+    /// To whom.
+    public let client: ClientID
+    /// When, in nanoseconds.
+    public let time: UInt64
+
+    /// Describes a step.
+    public init(_ change: Change, of client: ClientID, at time: UInt64) {
+        self.change = change
+        self.client = client
+        self.time = time
     }
 }
 

@@ -245,10 +245,10 @@ public struct CorruptRequest: ReplicaBehaviour {
         guard case .prePrepare(let said) = message else { return .pass }
         if let known = corrupted[said.sequence], known.view == said.view { return .replace(.prePrepare(known)) }
         guard faulty.random.chance(perMille: perMille), var victim = said.batch.requests.first?.bytes,
-            // Type, client, session, number, kind and count are 24 bytes, the first operation's length 4.
-            victim.count > 28
+            // Type, client, key epoch, session, number, kind, replier and count are 29 bytes, the first operation's length 4.
+            victim.count > 33
         else { return .pass }
-        victim[28] ^= 1
+        victim[33] ^= 1
         guard let changed = try? Request(decoding: victim, in: 0..<victim.count) else { return .pass }
         let requests = [changed] + said.batch.requests.dropFirst()
         let batch = Batch(time: said.batch.time, requests: requests)

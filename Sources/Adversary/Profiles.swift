@@ -4,7 +4,7 @@ import Messages
 public enum Profiles {
     /// Every profile, without those that go beyond the fault model.
     public static let all: [Profile] =
-        [none] + faultyClients + faultyPrimaries + faultyBackups + environment + combined
+        [none] + faultyClients + faultyPrimaries + faultyBackups + environment + administration + combined
 
     /// Those that go beyond the fault model, to show that the oracles see it.
     public static let beyondTheModel: [Profile] = [outOfModel]

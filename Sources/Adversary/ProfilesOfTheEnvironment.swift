@@ -64,6 +64,71 @@ extension Profiles {
         },
     ]
 
+    /// Who the clients are changes while they send.
+    static let administration: [Profile] = [
+        Profile("changing-clients", .environment, "an administrator adds, removes and re-keys clients while they send")
+        {
+            changes(of: $0.clients, &$0)
+        },
+        Profile(
+            "changing-clients-random",
+            .several,
+            needs: [.viewChange, .stateTransfer, .recovery],
+            needsSignatures: true,
+            "the same among f faulty replicas, faulty clients and a bad network, at random"
+        ) { setting in
+            random(&setting) + changes(of: setting.clients, &setting)
+        },
+        Profile(
+            "revoked-key",
+            .several,
+            needs: .viewChange,
+            "clients go on with revoked keys, and faulty primaries order what they ask"
+        ) { setting in
+            let replicas = setting.size.members.prefix(setting.size.faults)
+            let orders = replicas.map { NamedFault("\($0) old-key-orders", .replica($0, OldKeyOrders())) }
+            let clients = setting.corruptible.flatMap { client in
+                [NamedFault("\(client) revoked-key", .client(client, RevokedKey()))]
+                    + revocation(of: client, &setting)
+            }
+            return orders + clients
+        },
+    ]
+
+    /// One to three changes of each of some clients, in an order that makes sense, and questions for the list.
+    private static func changes(of clients: [ClientID], _ setting: inout Setting) -> [NamedFault] {
+        let histories: [[AdministrationStep.Change]] = [
+            [.replaceKey], [.remove], [.remove, .add], [.add], [.add, .replaceKey], [.replaceKey, .remove, .add],
+            [.replaceKey, .replaceKey], [.list], [.add, .remove],
+        ]
+        let count = setting.random.within(1...clients.count)
+        return setting.random.sample(count, of: clients).flatMap { client in
+            steps(setting.random.pick(histories) ?? [], of: client, &setting)
+        }
+    }
+
+    private static func revocation(of client: ClientID, _ setting: inout Setting) -> [NamedFault] {
+        let histories: [[AdministrationStep.Change]] = [
+            [.replaceKey], [.remove], [.remove, .add], [.replaceKey, .remove],
+        ]
+        return steps(setting.random.pick(histories) ?? [], of: client, &setting)
+    }
+
+    private static func steps(
+        _ changes: [AdministrationStep.Change],
+        of client: ClientID,
+        _ setting: inout Setting
+    ) -> [NamedFault] {
+        var times: [UInt64] = []
+        for _ in changes { times.append(setting.random.within(setting.start...setting.end - 1)) }
+        return zip(changes, times.sorted()).map { change, time in
+            NamedFault(
+                "\(client) \(change.rawValue) at \(milliseconds(time))",
+                .administration(AdministrationStep(change, of: client, at: time))
+            )
+        }
+    }
+
     static let combined: [Profile] = [
         Profile(
             "primary-and-clients",

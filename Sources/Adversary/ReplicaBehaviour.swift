@@ -87,6 +87,20 @@ extension ReplicaBehaviour {
     public mutating func timePassed(as faulty: inout FaultyReplica) {}
 }
 
+/// A faulty client that lends its key to faulty replicas.
+public struct Accomplice: Sendable {
+    /// Who it is.
+    public let client: ClientID
+    /// What it authenticates with from the start, whatever became of that key since.
+    public let authenticator: RequestAuthenticator
+
+    /// Describes an accomplice.
+    public init(client: ClientID, authenticator: RequestAuthenticator) {
+        self.client = client
+        self.authenticator = authenticator
+    }
+}
+
 /// A faulty replica as its behaviours see it: who it is, how far the replica inside is, and what it can do.
 public struct FaultyReplica: Sendable {
     /// Something that the faulty replica says beyond what the replica inside does.
@@ -109,6 +123,8 @@ public struct FaultyReplica: Sendable {
     public let signer: any Signer
     /// The best that it can do to authenticate a request in another's name: its own signature, or MACs of which only its own is right.
     public let forger: RequestAuthenticator
+    /// The faulty clients.
+    public let accomplices: [Accomplice]
 
     /// Its own random numbers.
     public var random: RandomStream
@@ -133,6 +149,7 @@ public struct FaultyReplica: Sendable {
         clients: [ClientID],
         signer: any Signer,
         forger: RequestAuthenticator,
+        accomplices: [Accomplice],
         random: RandomStream
     ) {
         self.replica = replica
@@ -141,6 +158,7 @@ public struct FaultyReplica: Sendable {
         self.clients = clients
         self.signer = signer
         self.forger = forger
+        self.accomplices = accomplices
         self.random = random
     }
 

@@ -57,8 +57,8 @@ public struct ClientEngine: ~Copyable {
         case completed(ticket: UInt64, result: [UInt8])
         /// An operation was executed, but its result does not fit a reply.
         case resultTooLarge(ticket: UInt64)
-        /// An operation is lost to this client: somebody opened a later session under its identity. Whether it was executed is unknown
-        /// if it was sent.
+        /// An operation is lost to this client: somebody opened a later session under its identity, or an administrator changed its key.
+        /// Whether it was executed is unknown if it was sent.
         case superseded(ticket: UInt64)
     }
 
@@ -85,6 +85,8 @@ public struct ClientEngine: ~Copyable {
     private let configuration: Configuration
     private let authenticator: RequestAuthenticator
     private var phase = Phase.closed
+    /// The epoch of this client's key, as far as it knows.
+    private var keyEpoch = KeyEpoch.genesis
     private var session = SessionID(0)
     private var nextNumber: UInt64 = 0
     /// The lowest number without a result.
@@ -147,14 +149,19 @@ public struct ClientEngine: ~Copyable {
         session = proposal
         nextNumber = 1
         lowest = 0
-        let request = Request(
+        send(opening, tickets: [], now: now, into: &effects)
+    }
+
+    /// The request that opens the session.
+    private var opening: Request {
+        Request(
             client: configuration.client,
+            keyEpoch: keyEpoch,
             session: session,
             number: .opening,
             operations: [],
             authenticator: authenticator
         )
-        send(request, tickets: [], now: now, into: &effects)
     }
 
     /// Takes an operation; it is sent at the next ``flush(now:into:)`` at which the window has room.
@@ -209,6 +216,7 @@ public struct ClientEngine: ~Copyable {
             }
             let request = Request(
                 client: configuration.client,
+                keyEpoch: keyEpoch,
                 session: session,
                 number: RequestNumber(nextNumber),
                 operations: operations,
@@ -256,8 +264,18 @@ public struct ClientEngine: ~Copyable {
         let place = Int(reply.number.rawValue % UInt64(configuration.window))
         guard reply.session == session, outstanding[place]?.request.number == reply.number,
             let payload = outstanding[place]?.replies.count(reply, from: replica, of: configuration.size)
-        else { return }
+        else { return askAll(place, on: reply, into: &effects) }
         finish(place, payload, into: &effects)
+    }
+
+    /// A replica refuses to open the session: the others are asked at once whether they do so too.
+    private mutating func askAll(_ place: Int, on reply: Reply, into effects: inout [Effect]) {
+        guard phase == .opening, reply.session == session, reply.number == .opening, let item = outstanding[place],
+            item.tries == 0, let outcome = reply.payload?.outcome,
+            outcome == .sessionOutdated || outcome == .otherKeyEpoch
+        else { return }
+        outstanding[place]?.tries = 1
+        effects.append(.sendToAll(item.request))
     }
 
     private mutating func finish(_ place: Int, _ payload: Reply.Payload, into effects: inout [Effect]) {
@@ -269,11 +287,14 @@ public struct ClientEngine: ~Copyable {
         case .sessionOpened where done.request.kind == .openSession:
             phase = .open
             effects.append(.sessionOpened(session))
-        case .executed where payload.results.count == done.tickets.count && done.request.kind == .ordered:
+        case .otherKeyEpoch:
+            changeEpoch(payload, place, into: &effects)
+            return
+        case .executed where payload.results.count == done.tickets.count && done.request.kind != .openSession:
             for (ticket, result) in zip(done.tickets, payload.results) {
                 effects.append(.completed(ticket: ticket, result: result))
             }
-        case .resultsTooLarge where done.request.kind == .ordered:
+        case .resultsTooLarge where done.request.kind != .openSession:
             for ticket in done.tickets {
                 effects.append(.resultTooLarge(ticket: ticket))
             }
@@ -296,16 +317,40 @@ public struct ClientEngine: ~Copyable {
 
     /// A later session exists. While opening, the shell tries the next above it; otherwise the identity is in use elsewhere, and this client ends.
     private mutating func supersede(_ payload: Reply.Payload, into effects: inout [Effect]) {
-        let lost = outstanding.compactMap { $0 }.flatMap(\.tickets)
-        let wasOpening = phase == .opening
+        var current = ByteReader(payload.results.first ?? [])
+        if phase == .opening, let number = try? current.readUInt64(), number < .max {
+            close()
+            effects.append(.sessionRefused(current: SessionID(number)))
+        } else {
+            end(into: &effects)
+        }
+    }
+
+    /// The key of this identity is of a later epoch than this client thought. While opening, that is how it comes to know; otherwise the
+    /// key was changed under its session, and this client ends.
+    private mutating func changeEpoch(_ payload: Reply.Payload, _ place: Int, into effects: inout [Effect]) {
+        var current = ByteReader(payload.results.first ?? [])
+        guard let number = try? current.readUInt32(), KeyEpoch(number) > keyEpoch, let item = outstanding[place] else {
+            return
+        }
+        keyEpoch = KeyEpoch(number)
+        guard phase == .opening else { return end(into: &effects) }
+        var again = Outstanding(request: opening, tickets: [], deadline: item.deadline)
+        again.tries = max(item.tries, 1)
+        outstanding[place] = again
+        effects.append(.sendToAll(again.request))
+    }
+
+    private mutating func close() {
         outstanding = Array(repeating: nil, count: configuration.window)
         retransmission = nil
         phase = .closed
-        var current = ByteReader(payload.results.first ?? [])
-        if wasOpening, let number = try? current.readUInt64(), number < .max {
-            effects.append(.sessionRefused(current: SessionID(number)))
-            return
-        }
+    }
+
+    /// Gives up the session and everything that waits.
+    private mutating func end(into effects: inout [Effect]) {
+        let lost = outstanding.compactMap { $0 }.flatMap(\.tickets)
+        close()
         for ticket in lost {
             effects.append(.superseded(ticket: ticket))
         }

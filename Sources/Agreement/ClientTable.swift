@@ -7,6 +7,10 @@ struct ClientEntry: Sendable {
     let client: ClientID
 
     // Replicated.
+    /// The key that its requests are authenticated with; nil for a client that was removed.
+    var key: PublicKey?
+    /// The epoch of the key, or of the last one.
+    var epoch = KeyEpoch.genesis
     var session = SessionID(0)
     /// The number of the session's last executed request.
     var executed: UInt64 = 0
@@ -27,6 +31,21 @@ struct ClientEntry: Sendable {
     var isQueued = false
     /// Whether the client stands in the queue of those with a request to watch.
     var isWatched = false
+
+    init(_ client: ClientID, _ key: PublicKey?, _ epoch: KeyEpoch) {
+        self.client = client
+        self.key = key
+        self.epoch = epoch
+    }
+
+    /// Forgets what waits to be ordered: it takes no effect any more.
+    mutating func discardPending() {
+        pending = []
+        opening = nil
+        isOpeningProposed = false
+        pendingBytes = 0
+        nextProposal = executed + 1
+    }
 
     func pending(_ number: RequestNumber) -> Verified<Request>? {
         guard !pending.isEmpty, let found = pending[Int(number.rawValue % UInt64(pending.count))],
@@ -60,8 +79,8 @@ struct WatchedRequest: Hashable, Sendable {
 struct ClientTable: Sendable {
     /// What to do with a request that arrived.
     enum Admission {
-        /// It is new: check its authentication.
-        case check
+        /// It is new: check its authentication, with this key.
+        case check(PublicKey)
         /// It waits here already, checked.
         case waiting(Verified<Request>)
         /// It was executed: send this again.
@@ -70,24 +89,38 @@ struct ClientTable: Sendable {
         case drop(DropReason)
     }
 
-    private let window: Int
+    let window: Int
+    /// The most clients, administrators and removed clients together.
+    let identities: Int
     private let pendingBytes: Int
-    private var entries: [ClientEntry] = []
-    private var index: [ClientID: Int] = [:]
+    /// Those that are known in the initial state.
+    let genesis: [ClientKey]
+    var entries: [ClientEntry] = []
+    /// The place of each client, administrator and removed client.
+    var index: [ClientID: Int] = [:]
     private var queue = FirstInFirstOut<Int>()
     private var watched = FirstInFirstOut<Int>()
 
-    init(clients: [ClientID], limits: Limits) {
+    init(clients: [ClientKey], limits: Limits) {
+        invariant(clients.count <= limits.identities, "more clients from the start than there may be")
         window = limits.clientWindow
+        identities = limits.identities
         pendingBytes = limits.clientPendingBytes
-        for client in clients where index[client] == nil {
-            index[client] = entries.count
-            entries.append(ClientEntry(client: client))
-        }
+        genesis = clients
+        for known in clients { insert(known.client, known.key, known.epoch) }
     }
 
-    /// Whether a client is in the table.
-    func contains(_ client: ClientID) -> Bool { index[client] != nil }
+    /// Takes in somebody who is not known yet.
+    mutating func insert(_ client: ClientID, _ key: PublicKey?, _ epoch: KeyEpoch) {
+        invariant(index[client] == nil, "a client that is known already")
+        index[client] = entries.count
+        entries.append(ClientEntry(client, key, epoch))
+    }
+
+    /// The key of a client or an administrator; nil when there is none of this name.
+    func key(of client: ClientID) -> PublicKey? {
+        index[client].flatMap { entries[$0].key }
+    }
 
     /// How many clients have a request to propose.
     var queuedClients: Int { queue.count }
@@ -97,10 +130,16 @@ struct ClientTable: Sendable {
     func admission(of request: Request, in view: View) -> Admission {
         guard let position = index[request.client] else { return .drop(.unknownClient) }
         let entry = entries[position]
-        if request.session < entry.session { return .answered(outdated(request, entry, view)) }
+        guard let key = entry.key else { return .drop(.unknownClient) }
+        if request.keyEpoch != entry.epoch {
+            return .answered(refusal(of: request, .otherKeyEpoch, entry.epoch.rawValue, view))
+        }
+        if request.session < entry.session {
+            return .answered(refusal(of: request, .sessionOutdated, entry.session.rawValue, view))
+        }
         if request.kind == .openSession {
             if let opening = entry.opening, opening.value.digest == request.digest { return .waiting(opening) }
-            if request.session > entry.session { return .check }
+            if request.session > entry.session { return .check(key) }
         }
         // Session 0 is the state before the first one: nothing can be asked in it.
         guard request.session == entry.session, entry.session > SessionID(0) else { return .drop(.otherSession) }
@@ -120,19 +159,24 @@ struct ClientTable: Sendable {
         // The next executable one is always taken: those behind it, which may fill the bound, cannot go before it does.
         guard request.number.rawValue == entry.executed + 1 || entry.pendingBytes + request.bytes.count <= pendingBytes
         else { return .drop(.clientBytes) }
-        return .check
+        return .check(key)
     }
 
-    private func outdated(_ request: Request, _ entry: ClientEntry, _ view: View) -> AddressedReply {
-        var current: [UInt8] = []
-        current.append(littleEndian: entry.session.rawValue)
+    /// Tells a client what is current instead of what its request names.
+    private func refusal<Number: FixedWidthInteger>(
+        of request: Request,
+        _ outcome: Reply.Outcome,
+        _ current: Number,
+        _ view: View
+    ) -> AddressedReply {
+        let bytes = (0..<Number.bitWidth / 8).map { UInt8(truncatingIfNeeded: current >> (8 * $0)) }
         let payload = Reply.Payload(
             session: request.session,
             number: request.number,
-            outcome: .sessionOutdated,
-            results: [current]
+            outcome: outcome,
+            results: [bytes]
         )
-        return AddressedReply(client: entry.client, reply: Reply(view: view, sequence: .zero, payload: payload))
+        return AddressedReply(client: request.client, reply: Reply(view: view, sequence: .zero, payload: payload))
     }
 
     /// Whether this very request, authentication included, was checked here before.
@@ -193,7 +237,7 @@ struct ClientTable: Sendable {
             ?? entries[position].pending(RequestNumber(entries[position].executed + 1))?.value
     }
 
-    private mutating func watchIfNext(_ position: Int) {
+    mutating func watchIfNext(_ position: Int) {
         guard !entries[position].isWatched, nextToExecute(position) != nil else { return }
         entries[position].isWatched = true
         watched.append(position)
@@ -222,7 +266,7 @@ struct ClientTable: Sendable {
                 if entries[position].opening?.value.digest == request.digest {
                     entries[position].isOpeningProposed = true
                 }
-            } else if request.session == entries[position].session,
+            } else if request.keyEpoch == entries[position].epoch, request.session == entries[position].session,
                 request.number.rawValue == entries[position].nextProposal
             {
                 entries[position].nextProposal += 1
@@ -241,7 +285,7 @@ struct ClientTable: Sendable {
         }
     }
 
-    private mutating func enqueueIfReady(_ position: Int) {
+    mutating func enqueueIfReady(_ position: Int) {
         guard !entries[position].isQueued else { return }
         let hasNext = entries[position].pending(RequestNumber(entries[position].nextProposal)) != nil
         guard hasNext || (entries[position].opening != nil && !entries[position].isOpeningProposed) else { return }
@@ -297,13 +341,19 @@ struct ClientTable: Sendable {
             case .openSession:
                 guard request.session > session else { return false }
                 self = Progress(session: request.session, executed: 0)
-            case .ordered:
+            case .ordered, .administration:
                 guard request.session == session, session > SessionID(0), request.number.rawValue == executed + 1
                 else { return false }
                 executed += 1
             }
             return true
         }
+    }
+
+    /// Whether a request is authenticated with the key that its client has at this point of the order. It was checked with the key of its
+    /// epoch, whenever that was and whoever did: so a revoked key's requests take effect nowhere.
+    func isCurrent(_ request: Request, _ position: Int) -> Bool {
+        entries[position].key != nil && request.keyEpoch == entries[position].epoch
     }
 
     private func progress(_ position: Int) -> Progress {
@@ -314,14 +364,14 @@ struct ClientTable: Sendable {
     func effective(_ requests: [Request]) -> [Request] {
         var reached: [Int: Progress] = [:]
         return requests.filter { request in
-            guard let position = index[request.client] else { return false }
+            guard let position = index[request.client], isCurrent(request, position) else { return false }
             return reached[position, default: progress(position)].advance(by: request)
         }
     }
 
     /// Decides whether a request of a committed batch takes effect, and if so counts it as executed.
     mutating func begin(_ request: Request) -> Bool {
-        guard let position = index[request.client] else { return false }
+        guard let position = index[request.client], isCurrent(request, position) else { return false }
         var progress = progress(position)
         guard progress.advance(by: request) else { return false }
         entries[position].session = progress.session
@@ -337,7 +387,7 @@ struct ClientTable: Sendable {
             } else {
                 entries[position].pendingBytes = entries[position].opening?.value.bytes.count ?? 0
             }
-        case .ordered:
+        case .ordered, .administration:
             removePending(position, request.number)
             if entries[position].nextProposal <= entries[position].executed {
                 entries[position].nextProposal = entries[position].executed + 1
@@ -352,118 +402,5 @@ struct ClientTable: Sendable {
         guard let pending = entries[position].pending(number) else { return }
         entries[position].pendingBytes -= pending.value.bytes.count
         entries[position].pending[Int(number.rawValue % UInt64(entries[position].pending.count))] = nil
-    }
-
-    /// Keeps the reply to an executed request and gives the entries of the replicated state that change with it.
-    mutating func finish(_ payload: Reply.Payload, for client: ClientID, at sequence: SequenceNumber) -> [SystemRecord]
-    {
-        guard let position = index[client], payload.session == entries[position].session else { return [] }
-        entries[position].replies[Int(payload.number.rawValue % UInt64(window))] = (payload, sequence)
-        var place: [UInt8] = []
-        place.append(littleEndian: UInt16(payload.number.rawValue % UInt64(window)))
-        var value: [UInt8] = []
-        value.reserveCapacity(8 + payload.bytes.count)
-        value.append(littleEndian: sequence.rawValue)
-        value.append(contentsOf: payload.bytes)
-        return [SystemRecord(key: Self.key(client, "reply") + place, value: value)]
-    }
-
-    /// Takes the replicated part of the table from the engine's entries of a state.
-    ///
-    /// - Returns: The agreed time of that state.
-    mutating func restore(_ records: [SystemRecord]) -> Timestamp {
-        var time = Timestamp.zero
-        let earlierSessions = entries.map(\.session)
-        for position in entries.indices {
-            entries[position].session = SessionID(0)
-            entries[position].executed = 0
-            entries[position].replies = []
-        }
-        for record in records {
-            guard let value = record.value else { continue }
-            if record.key == Self.agreedTimeKey {
-                var reader = ByteReader(value)
-                time = Timestamp(nanoseconds: (try? reader.readUInt64()) ?? 0)
-            } else if let (client, isProgress) = Self.parse(record.key), let position = index[client] {
-                isProgress ? restoreProgress(position, value) : restoreReply(position, value)
-            }
-        }
-        for position in entries.indices {
-            if entries[position].session != earlierSessions[position] { entries[position].nextProposal = 1 }
-            discardOutdated(position)
-            // What waits here and is not in that state is still to be proposed, and watched.
-            enqueueIfReady(position)
-            watchIfNext(position)
-        }
-        return time
-    }
-
-    private mutating func restoreProgress(_ position: Int, _ value: [UInt8]) {
-        var reader = ByteReader(value)
-        entries[position].session = SessionID((try? reader.readUInt64()) ?? 0)
-        entries[position].executed = (try? reader.readUInt64()) ?? 0
-    }
-
-    private mutating func restoreReply(_ position: Int, _ value: [UInt8]) {
-        var reader = ByteReader(value)
-        guard let sequence = try? reader.readUInt64(),
-            let payload = try? Reply.Payload(decoding: value, in: reader.position..<value.count)
-        else { return }
-        if entries[position].replies.isEmpty {
-            entries[position].replies = Array(repeating: nil, count: window)
-        }
-        let place = Int(payload.number.rawValue % UInt64(window))
-        entries[position].replies[place] = (payload, SequenceNumber(sequence))
-    }
-
-    /// Forgets what waits here and is executed, or void, in the state that was installed.
-    private mutating func discardOutdated(_ position: Int) {
-        let session = entries[position].session
-        if entries[position].session > SessionID(0), entries[position].replies.isEmpty {
-            entries[position].replies = Array(repeating: nil, count: window)
-        }
-        // A reply of an earlier session may still lie at a place that this session has not reached.
-        for place in entries[position].replies.indices where entries[position].replies[place]?.reply.session != session
-        {
-            entries[position].replies[place] = nil
-        }
-        for place in entries[position].pending.indices {
-            guard let request = entries[position].pending[place]?.value else { continue }
-            if request.session != session || request.number.rawValue <= entries[position].executed {
-                entries[position].pending[place] = nil
-            }
-        }
-        if let opening = entries[position].opening, opening.value.session <= session { entries[position].opening = nil }
-        entries[position].pendingBytes =
-            (entries[position].opening?.value.bytes.count ?? 0)
-            + entries[position].pending.reduce(0) { $0 + ($1?.value.bytes.count ?? 0) }
-        entries[position].nextProposal = max(entries[position].nextProposal, entries[position].executed + 1)
-    }
-
-    static let agreedTimeKey = Array("agreed time".utf8)
-
-    private static func parse(_ key: [UInt8]) -> (client: ClientID, isProgress: Bool)? {
-        let prefix = Array("client/".utf8)
-        guard key.starts(with: prefix) else { return nil }
-        var reader = ByteReader(key, in: prefix.count..<key.count)
-        guard let number = try? reader.readUInt32() else { return nil }
-        return (ClientID(number), key.dropFirst(prefix.count + 5).starts(with: "progress".utf8))
-    }
-
-    /// The entry of the replicated state that says how far a client's session is.
-    func progress(of client: ClientID) -> SystemRecord? {
-        guard let position = index[client] else { return nil }
-        var value: [UInt8] = []
-        value.append(littleEndian: entries[position].session.rawValue)
-        value.append(littleEndian: entries[position].executed)
-        return SystemRecord(key: Self.key(client, "progress"), value: value)
-    }
-
-    private static func key(_ client: ClientID, _ name: String) -> [UInt8] {
-        var key = Array("client/".utf8)
-        key.append(littleEndian: client.rawValue)
-        key.append(UInt8(ascii: "/"))
-        key.append(contentsOf: name.utf8)
-        return key
     }
 }

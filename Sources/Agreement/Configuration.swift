@@ -57,6 +57,8 @@ public struct Limits: Hashable, Sendable {
     public var batchBytes = 1 << 20
     /// W: how many replies of a client are kept, and how many requests it may have outstanding.
     public var clientWindow = 64
+    /// The most clients and administrators that are known, clients that were removed included.
+    public var identities = 65_536
     /// The most bytes of one client's requests that wait to be ordered, the next executable one not counted.
     public var clientPendingBytes = 8 << 20
     /// How long nothing may move, with work at hand, before peers are asked for what was missed; doubles up to
@@ -102,6 +104,7 @@ public struct Limits: Hashable, Sendable {
             return "a batch must have 1 byte to 2 MiB of requests"
         }
         if clientWindow < 1 || clientWindow > 64 { return "the client window must be 1 to 64 requests" }
+        if identities < 1 || identities > 1 << 20 { return "1 to 1048576 clients and administrators must be known" }
         if clientPendingBytes < MessageLimits.requestBytes {
             return "a client must be able to send one longest request"
         }
@@ -130,8 +133,9 @@ public struct ReplicaConfiguration: Sendable {
     public let switches: ProtocolSwitches
     /// The bounds.
     public let limits: Limits
-    /// The clients that may send requests.
-    public let clients: [ClientID]
+    /// The clients and administrators that are known from the start, with the keys of the first epoch: the same at every replica. After
+    /// the first batch the state says who they are.
+    public let clients: [ClientKey]
 
     /// Collects what a replica is told at its start.
     ///
@@ -141,14 +145,15 @@ public struct ReplicaConfiguration: Sendable {
     ///   - cluster: The cluster that signatures are bound to.
     ///   - switches: Which mechanisms are on.
     ///   - limits: Bounds whose ``Limits/problem`` is nil.
-    ///   - clients: The clients that may send requests.
+    ///   - clients: The clients and administrators that are known from the start, each once, with the keys of the first epoch; at most
+    ///     ``Limits/identities``.
     public init(
         size: ClusterSize,
         replica: ReplicaID,
         cluster: ClusterID,
         switches: ProtocolSwitches,
         limits: Limits,
-        clients: [ClientID]
+        clients: [ClientKey]
     ) {
         self.size = size
         self.replica = replica

@@ -34,14 +34,15 @@ struct EffectDigest {
                 bytes.append(littleEndian: addressed.client.rawValue)
                 bytes.append(lengthPrefixed: addressed.reply.encoded)
             }
-        case .checkRequest(let request, let source):
+        case .checkRequest(let check, let source):
             bytes.append(4)
             if case .forwarded(let peer) = source { bytes.append(peer.rawValue) } else { bytes.append(.max) }
-            request.claim.digest.append(to: &bytes)
-        case .checkBatch(let place, let requests):
+            append(check, to: &bytes)
+        case .checkBatch(let place, let checks):
             bytes.append(5)
             append(place.view, place.sequence, place.digest, to: &bytes)
-            for request in requests { request.claim.digest.append(to: &bytes) }
+            bytes.append(littleEndian: place.executed.rawValue)
+            for check in checks { append(check, to: &bytes) }
         case .checkCheckpoint(let checkpoint):
             bytes.append(6)
             bytes.append(contentsOf: checkpoint.claim.encoded)
@@ -56,6 +57,11 @@ struct EffectDigest {
         default:
             appendLocal(effect, to: &bytes)
         }
+    }
+
+    private static func append(_ check: RequestCheck, to bytes: inout [UInt8]) {
+        check.request.claim.digest.append(to: &bytes)
+        bytes.append(contentsOf: check.key.bytes)
     }
 
     /// What is between the replica and its own state.
@@ -82,6 +88,9 @@ struct EffectDigest {
             bytes.append(13)
             bytes.append(littleEndian: client.rawValue)
             bytes.append(contentsOf: read.encoded)
+        case .clientsChanged(let clients):
+            bytes.append(18)
+            for client in clients { bytes.append(littleEndian: client.rawValue) }
         case .record(let records):
             bytes.append(14)
             Input.append(records, to: &bytes)

@@ -60,21 +60,33 @@ public struct BatchPlace: Hashable, Sendable {
     public let sequence: SequenceNumber
     /// The batch's digest.
     public let digest: Digest
+    /// The last batch that was executed when the verdict was asked for: the keys of clients are as of then.
+    public let executed: SequenceNumber
 }
 
-/// The requests of a committed batch that take effect, in their order. Those that do not (duplicates, outdated sessions, numbers out
+/// The requests of a batch that take effect, in their order. Those that do not (duplicates, outdated sessions, revoked keys, numbers out
 /// of order) are left out, the same at every replica.
 public struct Execution: Sendable {
     /// The place in the order.
     public let sequence: SequenceNumber
     /// The agreed time that every operation of the batch sees.
     public let time: Timestamp
-    /// The requests whose operations are executed.
+    /// The requests that take effect. Only the operations of those of the kind `ordered` are the service's; see ``results(_:)``.
     public let requests: [Request]
     /// Whether the batch is prepared and not yet known to be committed (PBFT section 5.1.2): what it does to the state must be kept so
     /// that it can be taken back, until ``Effect/confirmExecution(_:)`` or ``Effect/rollBackExecution(_:)``. No other batch is executed
     /// and no checkpoint taken before that.
     public let isTentative: Bool
+
+    /// What ``Replica/executed(_:results:now:into:)`` wants: for each request the results of its operations.
+    ///
+    /// - Parameter execute: Has the service execute one operation of a request; called in the agreed order. Openings of sessions have no
+    ///   operations, and those of administrators are the engine's own.
+    public func results(_ execute: (Request, [UInt8]) -> [UInt8]) -> [[[UInt8]]] {
+        requests.map { request in
+            request.kind == .ordered ? request.operations.map { execute(request, $0) } : []
+        }
+    }
 }
 
 /// A replicated entry of the engine's own: kept in the authenticated state beside the service's, so that checkpoints, rollback and
@@ -111,9 +123,9 @@ public enum Effect: Sendable {
     /// Send replies to clients, once the log is durable up to `after`.
     case reply([AddressedReply], after: LogPosition)
     /// Check a request's signature or MAC and answer with ``Replica/requestChecked(_:from:now:into:)``.
-    case checkRequest(Unverified<Request>, from: RequestSource)
-    /// Check these requests of a proposed batch and answer with ``Replica/batchChecked(_:valid:now:into:)``.
-    case checkBatch(BatchPlace, [Unverified<Request>])
+    case checkRequest(RequestCheck, from: RequestSource)
+    /// Check these requests of a proposed batch and answer with ``Replica/batchChecked(_:valid:now:into:)``. There may be none.
+    case checkBatch(BatchPlace, [RequestCheck])
     /// Check a checkpoint's signature and, if it is good, answer with ``Replica/checkpointVerified(_:now:into:)``.
     case checkCheckpoint(Unverified<Checkpoint>)
     /// Check a VIEW-CHANGE's signature and certificate and, if they are good, answer with
@@ -133,6 +145,9 @@ public enum Effect: Sendable {
     case rollBackExecution(SequenceNumber)
     /// Answer a read-only operation from the state as it is now, to the client's channel.
     case query(ReadRequest, for: ClientID)
+    /// These clients were added or removed, or have another key: a connection of theirs is to be closed unless it was authenticated with
+    /// what ``Replica/key(of:)`` is now.
+    case clientsChanged([ClientID])
     /// Put the engine's own entries into the state.
     case record([SystemRecord])
     /// Keep the state as it is now as a checkpoint, compute its root, and, when all of it is durable, answer with
@@ -174,7 +189,7 @@ public enum Event: Hashable, Sendable {
 
 /// Why a message was dropped. Each reason is a counter.
 public enum DropReason: String, Hashable, Sendable, CaseIterable {
-    /// The client is not in the client table.
+    /// The client is not in the client table, or was removed, or the request's key epoch is yet to come.
     case unknownClient = "unknown_client"
     /// The request's session is not the client's current one.
     case otherSession = "other_session"
@@ -216,7 +231,7 @@ public enum DropReason: String, Hashable, Sendable, CaseIterable {
 public enum Accusation: String, Hashable, Sendable, CaseIterable {
     /// Two PRE-PREPAREs, or two votes, for one sequence number in one view.
     case equivocation
-    /// A batch with a request whose client never signed it.
+    /// A batch with a request that its client never signed with its key of that epoch.
     case forgedRequest = "forged_request"
     /// A NEW-VIEW that does not follow from the VIEW-CHANGEs that it names.
     case wrongNewView = "wrong_new_view"

@@ -57,6 +57,7 @@ extension Input {
             bytes.append(littleEndian: place.view.rawValue)
             bytes.append(littleEndian: place.sequence.rawValue)
             place.digest.append(to: &bytes)
+            bytes.append(littleEndian: place.executed.rawValue)
             bytes.append(isValid ? 1 : 0)
         case .checkpointVerified(let checkpoint):
             begin(.checkpointVerified)
@@ -141,7 +142,8 @@ extension Input {
             let place = BatchPlace(
                 view: View(try reader.readUInt64()),
                 sequence: SequenceNumber(try reader.readUInt64()),
-                digest: try reader.readDigest()
+                digest: try reader.readDigest(),
+                executed: SequenceNumber(try reader.readUInt64())
             )
             self = .batchChecked(place, valid: try reader.readFlag())
             try reader.finish()

@@ -15,6 +15,9 @@ struct Slot: Sendable {
         /// It fails only a test that is this replica's own (its MAC entry of a request, its clock): it is accepted when f other
         /// backups' PREPAREs match it, since one of those f + 1 voices (with the primary) is correct.
         case parked(PrePrepare)
+        /// The proof of a request in it is wrong by the keys that are known here, and batches before it may change those: it is judged
+        /// again when they are executed.
+        case doubted(PrePrepare)
         /// NEW-VIEW chose the batch with this digest; its content is not here yet.
         case chosen(Digest)
         /// It is accepted; no other can be, in this view.
@@ -53,7 +56,8 @@ struct Slot: Sendable {
         case .none: nil
         case .chosen(let digest): digest
         case .awaiting(let awaited): awaited.proposal.digest
-        case .checking(let prePrepare), .parked(let prePrepare), .accepted(let prePrepare), .followed(let prePrepare):
+        case .checking(let prePrepare), .parked(let prePrepare), .doubted(let prePrepare), .accepted(let prePrepare),
+            .followed(let prePrepare):
             prePrepare.batch.digest
         }
     }
@@ -63,7 +67,8 @@ struct Slot: Sendable {
         if digest == .zero { return .null }
         if let committed, committed.digest == digest { return committed }
         switch proposal {
-        case .checking(let prePrepare), .parked(let prePrepare), .accepted(let prePrepare), .followed(let prePrepare):
+        case .checking(let prePrepare), .parked(let prePrepare), .doubted(let prePrepare), .accepted(let prePrepare),
+            .followed(let prePrepare):
             if prePrepare.batch.digest == digest { return prePrepare.batch }
         case .none, .chosen, .awaiting:
             break

@@ -88,7 +88,7 @@ public enum RecordingError: Error, Hashable, Sendable, CustomStringConvertible {
 ///
 /// Header: 8 bytes that say what the file is, the format's version (u16), the length of the rest (u32), a checksum (u64), then: cluster
 /// (32 bytes), number of replicas and the replica's own (u8 each), the number of settings (u8) and each with its length, name and value
-/// (u64), the number of clients (u32) and each (u32).
+/// (u64), the number of clients (u32) and each (u32, the epoch of its key as u32, and the key).
 ///
 /// Input: the length of the body (u32), its complement, a checksum of the body (u64), and the body: what the clocks said (u64 each), the
 /// number of effects (u32), the digest (u64), the number of signatures (u16) and each (digest and signature), and the input. Integers are
@@ -104,7 +104,7 @@ public enum Recording {
     static let magic = Array("AARDVREC".utf8)
     static let headerPrefixBytes = 8 + 2 + 4 + 8
     static let inputPrefixBytes = 4 + 4 + 8
-    /// Room for a million clients.
+    /// Room for 200,000 clients.
     static let mostHeaderBytes = 8 << 20
 
     static func checksum(_ bytes: [UInt8]) -> UInt64 { Digest.of(bytes).prefix }
@@ -124,7 +124,11 @@ public struct RecordingWriter: Sendable {
         body.append(configuration.replica.rawValue)
         RecordingSettings.append(configuration.switches, configuration.limits, to: &body)
         body.append(littleEndian: UInt32(configuration.clients.count))
-        for client in configuration.clients { body.append(littleEndian: client.rawValue) }
+        for client in configuration.clients {
+            body.append(littleEndian: client.client.rawValue)
+            body.append(littleEndian: client.epoch.rawValue)
+            body.append(contentsOf: client.key.bytes)
+        }
         var bytes = Recording.magic
         bytes.append(littleEndian: Recording.version)
         bytes.append(littleEndian: UInt32(body.count))
@@ -256,12 +260,16 @@ public struct RecordingReader: Sendable {
         }
     }
 
-    private static func clients(_ reader: inout ByteReader) throws(RecordingError) -> [ClientID] {
+    private static func clients(_ reader: inout ByteReader) throws(RecordingError) -> [ClientKey] {
         do throws(MalformedMessage) {
-            let count = try Input.readCount(&reader, most: .max, eachAtLeast: 4, .peers)
-            var clients: [ClientID] = []
+            let count = try Input.readCount(&reader, most: .max, eachAtLeast: 8 + PublicKey.byteCount, .clients)
+            var clients: [ClientKey] = []
             clients.reserveCapacity(count)
-            for _ in 0..<count { clients.append(ClientID(try reader.readUInt32())) }
+            for _ in 0..<count {
+                let client = ClientID(try reader.readUInt32())
+                let epoch = KeyEpoch(try reader.readUInt32())
+                clients.append(ClientKey(client, try reader.readPublicKey(), epoch: epoch))
+            }
             try reader.finish()
             return clients
         } catch {

@@ -54,6 +54,7 @@ enum RecordingSettings {
         Setting("batch_requests", count: \.batchRequests),
         Setting("batch_bytes", count: \.batchBytes),
         Setting("client_window", count: \.clientWindow),
+        Setting("identities", count: \.identities),
         Setting("client_pending_bytes", count: \.clientPendingBytes),
         Setting("stall_nanoseconds", time: \.stallNanoseconds),
         Setting("longest_stall_nanoseconds", time: \.longestStallNanoseconds),

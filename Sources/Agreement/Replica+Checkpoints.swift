@@ -107,9 +107,12 @@ extension Replica {
         invariant(executing == nil && tentative == nil, "state was installed under an execution")
         stateTarget = nil
         executed = sequence
-        agreedTime = clients.restore(records)
+        let restored = clients.restore(records)
+        agreedTime = restored.time
+        if !restored.changed.isEmpty { effects.append(.clientsChanged(restored.changed)) }
         progressed()
         releaseReads(into: &effects)
+        judgeAgain(sequence.next, into: &effects)
         executeNext(into: &effects)
     }
 }

@@ -8,6 +8,8 @@ struct BatchUnderExecution: Sendable {
     let digest: Digest
     /// Where the log holds what the replies rest on.
     let position: LogPosition
+    /// What the administrators' requests in it have done, in their order.
+    let administration: [AdministrationOutcome]
     /// Whether it is to be taken back as soon as it is done.
     var isAbandoned = false
 }
@@ -39,19 +41,24 @@ extension Replica {
             agreedTime = max(agreedTime, batch.time)
             var effective: [Request] = []
             effective.reserveCapacity(batch.requests.count)
+            var administration: [AdministrationOutcome] = []
             for request in batch.requests where clients.begin(request) {
                 effective.append(request)
+                if request.kind == .administration { administration.append(clients.administer(request)) }
             }
-            execute(effective, of: batch, at: sequence, isTentative: false, into: &effects)
+            execute(effective, administration, of: batch, at: sequence, isTentative: false, into: &effects)
         } else if configuration.switches.tentativeExecution, isActive, tentative == nil, log[sequence].isPrepared,
-            let batch = log[sequence].accepted?.batch
+            let batch = log[sequence].accepted?.batch,
+            // Who the clients are changes for good or not at all.
+            !batch.requests.contains(where: { $0.kind == .administration })
         {
-            execute(clients.effective(batch.requests), of: batch, at: sequence, isTentative: true, into: &effects)
+            execute(clients.effective(batch.requests), [], of: batch, at: sequence, isTentative: true, into: &effects)
         }
     }
 
     private mutating func execute(
         _ requests: [Request],
+        _ administration: [AdministrationOutcome],
         of batch: Batch,
         at sequence: SequenceNumber,
         isTentative: Bool,
@@ -64,7 +71,12 @@ extension Replica {
             isTentative: isTentative
         )
         let position = log[sequence].preparedPosition
-        executing = BatchUnderExecution(execution: execution, digest: batch.digest, position: position)
+        executing = BatchUnderExecution(
+            execution: execution,
+            digest: batch.digest,
+            position: position,
+            administration: administration
+        )
         effects.append(.execute(execution))
     }
 
@@ -72,7 +84,8 @@ extension Replica {
     ///
     /// - Parameters:
     ///   - sequence: The batch, as the effect named it.
-    ///   - results: For each request of the effect, in its order, one result for each operation.
+    ///   - results: What ``Execution/results(_:)`` gives: for each request of the effect, in its order, one result for each operation
+    ///     that is the service's.
     ///   - now: The shell's clocks.
     ///   - effects: What is to be done is appended here.
     public mutating func executed(
@@ -89,9 +102,11 @@ extension Replica {
         invariant(results.count == requests.count, "a request without results")
         var payloads: [Reply.Payload] = []
         payloads.reserveCapacity(results.count)
+        var administration = done.administration.makeIterator()
         for (request, results) in zip(requests, results) {
-            invariant(results.count == request.operationCount, "an operation without its result")
-            payloads.append(Self.payload(for: request, results: results))
+            let all = request.kind == .administration ? administration.next()?.results ?? [] : results
+            invariant(all.count == request.operationCount, "an operation without its result")
+            payloads.append(Self.payload(for: request, results: all))
         }
         if done.execution.isTentative {
             tentative = TentativeBatch(execution: done.execution, digest: done.digest, payloads: payloads)
@@ -103,7 +118,7 @@ extension Replica {
             executeNext(into: &effects)
         } else {
             reply(to: requests, payloads, at: done, into: &effects)
-            complete(done.execution, payloads, into: &effects)
+            complete(done.execution, payloads, done.administration, into: &effects)
         }
     }
 
@@ -147,7 +162,7 @@ extension Replica {
             replies.append(AddressedReply(client: request.client, reply: reply))
         }
         if !replies.isEmpty { effects.append(.reply(replies, after: logPosition)) }
-        complete(execution, done.payloads, into: &effects)
+        complete(execution, done.payloads, [], into: &effects)
     }
 
     /// Takes a tentative execution back, or sees to it that one under way is.
@@ -175,22 +190,26 @@ extension Replica {
     private mutating func complete(
         _ execution: Execution,
         _ payloads: [Reply.Payload],
+        _ administration: [AdministrationOutcome],
         into effects: inout [Effect]
     ) {
         let sequence = execution.sequence
         let requests = execution.requests
-        var records: [SystemRecord] = []
-        records.reserveCapacity(2 * requests.count + 1)
+        var records = sequence == SequenceNumber.zero.next ? clients.genesisRecords : []
+        records += administration.flatMap(\.records)
+        records.reserveCapacity(records.count + 2 * requests.count + 1)
         var operations = 0
         for (request, payload) in zip(requests, payloads) {
             operations += request.operationCount
             records.append(contentsOf: clients.finish(payload, for: request.client, at: sequence))
         }
         for client in Set(requests.map(\.client)).sorted() {
-            if let progress = clients.progress(of: client) { records.append(progress) }
+            if let progress = clients.progressRecord(of: client) { records.append(progress) }
         }
-        records.append(SystemRecord(key: ClientTable.agreedTimeKey, value: Self.encoded(agreedTime)))
+        records.append(SystemRecord(key: StateKey.agreedTime.bytes, value: Self.encoded(agreedTime)))
         effects.append(.record(records))
+        let changed = administration.flatMap(\.changed)
+        if !changed.isEmpty { effects.append(.clientsChanged(changed)) }
         effects.append(.note(.executed(sequence, requests: requests.count, operations: operations)))
         executed = sequence
         isBehind = false
@@ -201,6 +220,7 @@ extension Replica {
         if sequence.rawValue.isMultiple(of: UInt64(configuration.limits.checkpointInterval)) {
             effects.append(.takeCheckpoint(sequence))
         }
+        judgeAgain(sequence.next, into: &effects)
         executeNext(into: &effects)
     }
 

@@ -38,12 +38,23 @@ extension Replica {
         }
         highestProposed = max(highestProposed, sequence)
         log[sequence].proposal = .checking(prePrepare)
-        let unchecked = prePrepare.batch.requests.filter { !clients.wasChecked($0) }.map(Unverified.init)
-        if unchecked.isEmpty {
-            judged(prePrepare, valid: true, now: now, into: &effects)
-        } else {
-            effects.append(.checkBatch(BatchPlace(view: logView, sequence: sequence, digest: digest), unchecked))
+        guard let checks = clients.checks(of: prePrepare.batch.requests) else {
+            return judged(prePrepare, valid: false, knowing: executed, now: now, into: &effects)
         }
+        if checks.isEmpty {
+            judged(prePrepare, valid: true, knowing: executed, now: now, into: &effects)
+        } else {
+            effects.append(.checkBatch(place(of: prePrepare), checks))
+        }
+    }
+
+    private func place(of prePrepare: PrePrepare) -> BatchPlace {
+        BatchPlace(
+            view: prePrepare.view,
+            sequence: prePrepare.sequence,
+            digest: prePrepare.batch.digest,
+            executed: executed
+        )
     }
 
     /// The content of a batch that NEW-VIEW chose is here.
@@ -94,24 +105,44 @@ extension Replica {
         guard isActive, place.view == logView, log.contains(place.sequence),
             case .checking(let prePrepare) = log[place.sequence].proposal, prePrepare.batch.digest == place.digest
         else { return }
-        judged(prePrepare, valid: valid, now: now, into: &effects)
+        judged(prePrepare, valid: valid, knowing: place.executed, now: now, into: &effects)
     }
 
     /// A wrong signature is the primary's fault: it should have checked. A wrong MAC entry may be the client's doing, and a wrong clock
     /// my own, so those batches are parked until f other backups vouch for them.
+    ///
+    /// Whether a proof is right depends on the clients' keys as of the batch before, so nobody is blamed before that is executed.
+    ///
+    /// - Parameter known: The last batch that was executed when the verdict was asked for.
     private mutating func judged(
         _ prePrepare: PrePrepare,
         valid: Bool,
+        knowing known: SequenceNumber,
         now: ClockReading,
         into effects: inout [Effect]
     ) {
-        if !valid, configuration.switches.requestAuthentication == .signature {
-            log[prePrepare.sequence].proposal = .none
-            return accuse(primary, of: .forgedRequest, into: &effects)
-        }
-        if valid, isTimely(prePrepare.batch.time, now: now.wall) {
+        let sequence = prePrepare.sequence
+        if !valid, known.next < sequence {
+            log[sequence].proposal = .doubted(prePrepare)
+            judgeAgain(sequence, into: &effects)
+            acceptIfVouchedFor(sequence, into: &effects)
+        } else if !valid {
+            refuse(prePrepare, into: &effects)
+        } else if isTimely(prePrepare.batch.time, now: now.wall) {
             accept(prePrepare, isChosen: false, into: &effects)
         } else {
+            log[sequence].proposal = .parked(prePrepare)
+            acceptIfVouchedFor(sequence, into: &effects)
+        }
+    }
+
+    /// A proof in a batch is wrong by the keys that it depends on.
+    private mutating func refuse(_ prePrepare: PrePrepare, into effects: inout [Effect]) {
+        switch configuration.switches.requestAuthentication {
+        case .signature:
+            log[prePrepare.sequence].proposal = .none
+            accuse(primary, of: .forgedRequest, into: &effects)
+        case .macVector:
             log[prePrepare.sequence].proposal = .parked(prePrepare)
             acceptIfVouchedFor(prePrepare.sequence, into: &effects)
         }
@@ -123,8 +154,27 @@ extension Replica {
         return distance <= configuration.limits.clockToleranceNanoseconds
     }
 
+    /// Has a doubted batch judged once more, when every batch before it is executed: by the keys that it depends on.
+    mutating func judgeAgain(_ sequence: SequenceNumber, into effects: inout [Effect]) {
+        guard isActive, executed.next >= sequence, log.contains(sequence),
+            case .doubted(let prePrepare) = log[sequence].proposal
+        else { return }
+        guard let checks = clients.checks(of: prePrepare.batch.requests) else {
+            return refuse(prePrepare, into: &effects)
+        }
+        log[sequence].proposal = .checking(prePrepare)
+        effects.append(.checkBatch(place(of: prePrepare), checks))
+    }
+
     private mutating func acceptIfVouchedFor(_ sequence: SequenceNumber, into effects: inout [Effect]) {
-        guard isActive, case .parked(let prePrepare) = log[sequence].proposal else { return }
+        guard isActive else { return }
+        let prePrepare: PrePrepare
+        switch log[sequence].proposal {
+        case .parked(let waiting): prePrepare = waiting
+        case .doubted(let waiting) where configuration.switches.requestAuthentication == .macVector:
+            prePrepare = waiting
+        default: return
+        }
         // Votes of the primary and of this replica are not in the tally: it sends no PREPARE, and this one has not voted.
         let vouching = log[sequence].prepares.votes(for: prePrepare.batch.digest).count
         if vouching >= configuration.size.faults {

@@ -46,7 +46,7 @@ extension Replica {
         now: ClockReading,
         into effects: inout [Effect]
     ) {
-        guard clients.contains(client) else { return drop(.unknownClient, into: &effects) }
+        guard clients.key(of: client) != nil else { return drop(.unknownClient, into: &effects) }
         // What is stable was prepared somewhere correct, and here too unless this replica was away.
         let fence = max(highestPrepared, log.low)
         if fence <= executed {

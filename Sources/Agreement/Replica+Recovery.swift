@@ -55,7 +55,7 @@ extension Replica {
         }
         logPosition = LogPosition(rawValue: UInt64(recovery.log.count))
         executed = recovery.executed
-        agreedTime = clients.restore(recovery.records)
+        agreedTime = clients.restore(recovery.records).time
         proposedTime = agreedTime
         restoreVotes()
         // Those that were not stable yet are signed again: nobody else may have kept what this replica said of them.

@@ -22,8 +22,8 @@ extension Replica {
     ) {
         guard hasRightScheme(request.claim) else { return drop(.wrongScheme, into: &effects) }
         switch clients.admission(of: request.claim, in: logView) {
-        case .check:
-            effects.append(.checkRequest(request, from: source))
+        case .check(let key):
+            effects.append(.checkRequest(RequestCheck(request, under: key), from: source))
         case .waiting(let known):
             // A client that sends a request again to a backup has waited too long for the primary.
             if noteAskedAgain(known.value) { return }

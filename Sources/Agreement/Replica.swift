@@ -117,6 +117,11 @@ public struct Replica: ~Copyable {
     /// Whether this replica is the primary of its view, and active in it.
     public var isPrimary: Bool { isActive && primary == configuration.replica }
 
+    /// The key that a client or an administrator authenticates requests and connections with now: known to be committed.
+    ///
+    /// - Returns: nil when there is no such client, or it was removed.
+    public func key(of client: ClientID) -> PublicKey? { clients.key(of: client) }
+
     /// The last stable checkpoint, which is the low water mark.
     public var stable: SequenceNumber { log.low }
 

@@ -99,7 +99,13 @@ public struct HandshakeInitiator {
         let transcript = Digest.of(hello + accept)
         var message = [Handshake.finishKind]
         local.key.sign(Handshake.labelled(Handshake.finishLabel, transcript)).append(to: &message)
-        let channel = ChannelKeys(peer: peer, shared: shared, transcript: transcript, isInitiator: true)
+        let channel = ChannelKeys(
+            peer: peer,
+            peerKey: keys.publicKey,
+            shared: shared,
+            transcript: transcript,
+            isInitiator: true
+        )
         return .established(channel, sending: message)
     }
 }

@@ -61,6 +61,9 @@ public struct ChannelKeys {
     /// The other end; its identity key signed this handshake.
     public let peer: Identity
 
+    /// That key.
+    public let peerKey: PublicKey
+
     /// For what this end sends.
     public let sealing: SealingKey
 
@@ -69,10 +72,11 @@ public struct ChannelKeys {
 
     /// Derives both directions' keys: BLAKE2b-256 keyed with the Diffie-Hellman value, over the direction's label and
     /// the transcript.
-    init(peer: Identity, shared: SecretBytes, transcript: Digest, isInitiator: Bool) {
+    init(peer: Identity, peerKey: PublicKey, shared: SecretBytes, transcript: Digest, isInitiator: Bool) {
         let fromInitiator = shared.derive(context: Handshake.labelled(Handshake.initiatorLabel, transcript))
         let fromResponder = shared.derive(context: Handshake.labelled(Handshake.responderLabel, transcript))
         self.peer = peer
+        self.peerKey = peerKey
         sealing = SealingKey(key: isInitiator ? fromInitiator : fromResponder)
         opening = OpeningKey(key: isInitiator ? fromResponder : fromInitiator)
     }

@@ -91,7 +91,13 @@ public struct HandshakeResponder {
             guard key.isValid(signature, for: Handshake.labelled(Handshake.finishLabel, transcript)) else {
                 throw .badSignature(peer)
             }
-            let channel = ChannelKeys(peer: peer, shared: shared, transcript: transcript, isInitiator: false)
+            let channel = ChannelKeys(
+                peer: peer,
+                peerKey: key,
+                shared: shared,
+                transcript: transcript,
+                isInitiator: false
+            )
             return .established(channel, sending: [])
         case .over:
             throw .malformed

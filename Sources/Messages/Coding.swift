@@ -19,6 +19,8 @@ public enum MalformedMessage: Error, Hashable, Sendable {
         case bundle
         case certificate
         case claims
+        case client
+        case clients
         case counters
         case flag
         case flags
@@ -111,6 +113,15 @@ public struct ByteReader: Sendable {
         guard remaining >= Digest.byteCount, let digest = Digest(bytes, at: position) else { throw .truncated }
         position += Digest.byteCount
         return digest
+    }
+
+    /// Reads a 32-byte public key; any bytes are one.
+    public mutating func readPublicKey() throws(MalformedMessage) -> PublicKey {
+        guard remaining >= PublicKey.byteCount,
+            let key = PublicKey(Array(bytes[position..<position + PublicKey.byteCount]))
+        else { throw .truncated }
+        position += PublicKey.byteCount
+        return key
     }
 
     /// Reads a 64-byte signature.

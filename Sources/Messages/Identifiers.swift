@@ -21,21 +21,52 @@ public struct ReplicaID: Hashable, Comparable, Sendable, CustomStringConvertible
     public var description: String { "r\(rawValue)" }
 }
 
-/// A client's number, unique in the cluster.
+/// Who sends requests: a client, or an administrator, whose requests change who the clients are. Administrators have sessions and
+/// numbered requests as clients do, so they share the clients' space of numbers: theirs have the highest bit set.
 public struct ClientID: Hashable, Comparable, Sendable, CustomStringConvertible {
-    /// The number itself.
+    /// The highest number that a client or an administrator may have.
+    public static let mostNumber = administratorBit - 1
+
+    private static let administratorBit: UInt32 = 1 << 31
+
+    /// The number as it is on the wire: an administrator's is 2³¹ more than in the cluster file.
     public let rawValue: UInt32
 
-    /// Names the client with this number.
+    /// Takes a number from the wire: names the client with this number, or from 2³¹ on an administrator.
     public init(_ rawValue: UInt32) {
         self.rawValue = rawValue
     }
 
-    /// The order of the numbers.
+    /// Names an administrator.
+    ///
+    /// - Parameter number: At most ``mostNumber``.
+    public init(administrator number: UInt32) {
+        invariant(number <= Self.mostNumber, "an administrator's number is below 2^31")
+        rawValue = number | Self.administratorBit
+    }
+
+    /// Names the client or administrator at the other end of a connection.
+    ///
+    /// - Returns: nil for a replica, and for a number above ``mostNumber``, which nobody has.
+    public init?(_ identity: Identity) {
+        guard identity.role != .replica, identity.number <= Self.mostNumber else { return nil }
+        self = identity.role == .administrator ? Self(administrator: identity.number) : Self(identity.number)
+    }
+
+    /// Whether this is an administrator.
+    public var isAdministrator: Bool { rawValue >= Self.administratorBit }
+
+    /// The number without the role: as the cluster file has it.
+    public var number: UInt32 { rawValue & Self.mostNumber }
+
+    /// The same as an end of a connection.
+    public var identity: Identity { Identity(role: isAdministrator ? .administrator : .client, number: number) }
+
+    /// The order of the numbers, clients first.
     public static func < (left: ClientID, right: ClientID) -> Bool { left.rawValue < right.rawValue }
 
-    /// For example `c7`.
-    public var description: String { "c\(rawValue)" }
+    /// For example `c7`, or `a0` for an administrator.
+    public var description: String { "\(isAdministrator ? "a" : "c")\(number)" }
 }
 
 /// A view: the span in which one replica is primary (PBFT section 4.1). Views only grow.

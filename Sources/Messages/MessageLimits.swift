@@ -30,6 +30,9 @@ public enum MessageLimits {
     /// The longest question or answer of a state transfer, in bytes.
     public static let stateBytes = 3 << 20
 
+    /// The most clients in the answer to one question for their list.
+    public static let clientsPerList = 16_384
+
     /// The most named counters in a status report.
     public static let countersPerStatus = 256
 }

@@ -28,6 +28,8 @@ public struct Reply: Sendable {
         case sessionOutdated = 2
         /// The operations were executed, but their results together are longer than a reply may be.
         case resultsTooLarge = 3
+        /// The request takes no effect, because the client's key is of another epoch: the one result holds that epoch in 4 bytes.
+        case otherKeyEpoch = 4
     }
 
     static let type: UInt8 = 0x81

@@ -12,6 +12,14 @@ public struct Request: Sendable {
         case openSession = 0
         /// Executes its operations in the agreed order.
         case ordered = 1
+        /// Changes or lists the clients: what an administrator's operations do, each an ``AdministrationOperation``. Only an
+        /// administrator's request is of this kind, and the service never sees it.
+        case administration = 2
+
+        /// What a request of this many operations of this client is.
+        init(of client: ClientID, operations count: Int) {
+            self = count == 0 ? .openSession : client.isAdministrator ? .administration : .ordered
+        }
     }
 
     /// How a request is authenticated, as its encoding says.
@@ -86,7 +94,7 @@ public struct Request: Sendable {
         bytes.append(littleEndian: keyEpoch.rawValue)
         bytes.append(littleEndian: session.rawValue)
         bytes.append(littleEndian: number.rawValue)
-        kind = operations.isEmpty ? .openSession : .ordered
+        kind = Kind(of: client, operations: operations.count)
         bytes.append(kind.rawValue)
         bytes.append(replier.rawValue)
         bytes.append(littleEndian: UInt16(operations.count))
@@ -129,7 +137,8 @@ public struct Request: Sendable {
         replier = ReplicaID(try reader.readUInt8())
         operationCount = Int(try reader.readUInt16())
         guard operationCount <= MessageLimits.operationsPerRequest else { throw .overLimit(.bundle) }
-        guard (operationCount == 0) == (kind == .openSession), (number == .opening) == (kind == .openSession) else {
+        guard kind == Kind(of: client, operations: operationCount), (number == .opening) == (kind == .openSession)
+        else {
             throw .badField(.kind)
         }
         operationsStart = reader.position

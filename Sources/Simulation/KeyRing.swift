@@ -7,11 +7,9 @@ import Messages
 struct SimulatedSigner: Signer {
     private let secret: [UInt8]
 
-    init(_ role: UInt8, _ number: UInt32) {
-        var secret = Array("simulated secret".utf8)
-        secret.append(role)
-        secret.append(littleEndian: number)
-        self.secret = secret
+    /// Whoever checks a signature makes the signer of the public key and signs again.
+    init(_ publicKey: PublicKey) {
+        secret = Array("simulated secret".utf8) + publicKey.bytes
     }
 
     func sign(_ message: [UInt8]) -> Signature {
@@ -23,24 +21,28 @@ struct SimulatedSigner: Signer {
 
 /// The keys of a simulated cluster, and the checks that need all of them. Made once for many runs.
 public struct KeyRing: Sendable {
+    /// How many keys a client has, one after the other, as an administrator gives them to it.
+    public static let generations = 3
+
     /// The cluster.
     public let size: ClusterSize
     /// Its identifier.
     public let cluster: ClusterID
     /// The clients, numbered from 1.
     public let clients: [ClientID]
+    /// The one administrator.
+    public let administrator = ClientID(administrator: 0)
     /// How requests are authenticated.
     public let scheme: ProtocolSwitches.RequestAuthentication
 
     private let replicaSigners: [SimulatedSigner]
-    private let clientSigners: [SimulatedSigner]
-    /// By client, then replica: the key that they share. Empty where requests are signed.
-    private let shared: [[PairwiseKey]]
+    /// By a client's key, then by replica: the key that they share. Empty where requests are signed.
+    private let shared: [PublicKey: [PairwiseKey]]
     /// A key that is nobody's.
     private let wrong: [PairwiseKey]
-    private let stranger = SimulatedSigner(9, 0)
+    private let stranger = SimulatedSigner(Self.key(9, 0, 0))
 
-    /// Makes the keys of a cluster: about 100 microseconds for each client and replica under `pbft`.
+    /// Makes the keys of a cluster: about 300 microseconds for each client and replica under `pbft`.
     public init(size: ClusterSize, clients count: Int, scheme: ProtocolSwitches.RequestAuthentication) {
         guard let cluster = ClusterID(Array(repeating: 7, count: ClusterID.byteCount)) else {
             invariantViolated("an identifier has its length")
@@ -49,26 +51,41 @@ public struct KeyRing: Sendable {
         self.cluster = cluster
         self.scheme = scheme
         clients = (0..<UInt32(count)).map { ClientID($0 + 1) }
-        replicaSigners = size.members.map { SimulatedSigner(1, UInt32($0.rawValue)) }
-        clientSigners = clients.map { SimulatedSigner(2, $0.rawValue) }
+        replicaSigners = size.members.map { SimulatedSigner(Self.key(1, UInt32($0.rawValue), 0)) }
         guard scheme == .macVector else {
-            shared = []
+            shared = [:]
             wrong = []
             return
         }
-        let replicaKeys = size.members.map { Self.key(1, UInt32($0.rawValue)) }
-        shared = clients.map { client in
-            let own = Self.key(2, client.rawValue)
-            return replicaKeys.map { Self.pairwise(own, $0, cluster) }
+        let replicaKeys = size.members.map { Self.secretKey(1, UInt32($0.rawValue), 0) }
+        var shared: [PublicKey: [PairwiseKey]] = [:]
+        for client in clients + [administrator] {
+            for generation in 0..<(client.isAdministrator ? 1 : Self.generations) {
+                let own = Self.secretKey(2, client.rawValue, UInt8(generation))
+                shared[Self.key(2, client.rawValue, UInt8(generation))] = replicaKeys.map {
+                    Self.pairwise(own, $0, cluster)
+                }
+            }
         }
-        wrong = [Self.pairwise(Self.key(3, 0), Self.key(3, 1), cluster)]
+        self.shared = shared
+        wrong = [Self.pairwise(Self.secretKey(3, 0, 0), Self.secretKey(3, 1, 0), cluster)]
     }
 
-    private static func key(_ role: UInt8, _ number: UInt32) -> SigningKey {
-        var seed = [role]
-        seed.append(littleEndian: number)
-        seed.append(contentsOf: Array(repeating: 0, count: SigningKey.seedByteCount - seed.count))
-        guard let key = SigningKey(seed: seed) else { invariantViolated("a seed has its length") }
+    private static func name(_ role: UInt8, _ number: UInt32, _ generation: UInt8) -> [UInt8] {
+        var name = [role, generation]
+        name.append(littleEndian: number)
+        return name + Array(repeating: 0, count: PublicKey.byteCount - name.count)
+    }
+
+    private static func key(_ role: UInt8, _ number: UInt32, _ generation: UInt8) -> PublicKey {
+        guard let key = PublicKey(name(role, number, generation)) else { invariantViolated("a key has its length") }
+        return key
+    }
+
+    private static func secretKey(_ role: UInt8, _ number: UInt32, _ generation: UInt8) -> SigningKey {
+        guard let key = SigningKey(seed: name(role, number, generation)) else {
+            invariantViolated("a seed has its length")
+        }
         return key
     }
 
@@ -81,19 +98,29 @@ public struct KeyRing: Sendable {
 
     func signer(of replica: ReplicaID) -> any Signer { replicaSigners[replica.index] }
 
-    private func place(of client: ClientID) -> Int? {
-        let place = Int(client.rawValue) - 1
-        return clients.indices.contains(place) ? place : nil
+    /// A client's key of a generation. It stands for a real one, whose bytes it does not have.
+    func publicKey(of client: ClientID, generation: Int = 0) -> PublicKey {
+        Self.key(2, client.rawValue, UInt8(generation))
+    }
+
+    /// Who is known from the start: the administrator, and the clients but for those that it takes in later.
+    func genesis(without newcomers: Set<ClientID> = []) -> [ClientKey] {
+        (clients.filter { !newcomers.contains($0) } + [administrator]).map { ClientKey($0, publicKey(of: $0)) }
     }
 
     /// What a client authenticates with; wrong for some replicas if it is faulty.
-    func authenticator(of client: ClientID, spoiledFor spoiled: [ReplicaID] = []) -> RequestAuthenticator {
-        guard let place = place(of: client) else { invariantViolated("a client of the cluster") }
+    func authenticator(
+        of client: ClientID,
+        generation: Int = 0,
+        spoiledFor spoiled: [ReplicaID] = []
+    ) -> RequestAuthenticator {
+        let key = publicKey(of: client, generation: generation)
         switch scheme {
         case .signature:
-            return .signature(spoiled.isEmpty ? clientSigners[place] : stranger, cluster: cluster)
+            return .signature(spoiled.isEmpty ? SimulatedSigner(key) : stranger, cluster: cluster)
         case .macVector:
-            return .macVector(size.members.map { spoiled.contains($0) ? wrong[0] : shared[place][$0.index] })
+            guard let shared = shared[key] else { invariantViolated("a client of the cluster") }
+            return .macVector(size.members.map { spoiled.contains($0) ? wrong[0] : shared[$0.index] })
         }
     }
 
@@ -106,20 +133,22 @@ public struct KeyRing: Sendable {
     }
 
     /// What a replica's check of a request says.
-    func isValid(_ request: Request, at replica: ReplicaID) -> Bool {
-        guard let place = place(of: request.client) else { return false }
+    func isValid(_ request: Request, under key: PublicKey, at replica: ReplicaID) -> Bool {
         switch request.scheme {
         case .signature:
             guard scheme == .signature, let signature = request.signature else { return false }
-            return signature == clientSigners[place].sign(SignedBytes.request(request.digest, cluster: cluster))
+            return signature == SimulatedSigner(key).sign(SignedBytes.request(request.digest, cluster: cluster))
         case .macVector:
-            guard scheme == .macVector, let mac = request.mac(for: replica) else { return false }
-            return mac == shared[place][replica.index].authenticate(request.digest)
+            guard scheme == .macVector, let mac = request.mac(for: replica), let shared = shared[key] else {
+                return false
+            }
+            return mac == shared[replica.index].authenticate(request.digest)
         }
     }
 
-    func verified(_ request: Unverified<Request>, at replica: ReplicaID) -> Verified<Request>? {
-        isValid(request.claim, at: replica) ? Verified(vouchingFor: request.claim) : nil
+    func verified(_ check: RequestCheck, at replica: ReplicaID) -> Verified<Request>? {
+        let claim = check.request.claim
+        return isValid(claim, under: check.key, at: replica) ? Verified(vouchingFor: claim) : nil
     }
 
     func verified(_ checkpoint: Unverified<Checkpoint>) -> Verified<Checkpoint>? {

@@ -38,11 +38,14 @@ struct Oracle {
 
     private let keys: KeyRing
     private let correctClients: Set<ClientID>
+    private var directory: ClientDirectory
     /// Batch n at place n - 1.
     private var history: [Batch] = []
     private var progress: [ClientID: Progress] = [:]
     private var made: [RequestName: Digest] = [:]
     private var results: [RequestName: [[UInt8]]] = [:]
+    /// The results of the administrator's requests, which are the engine's own.
+    private var administered: [RequestName: [[UInt8]]] = [:]
     /// What correct clients took before a correct replica had computed it for good.
     private var taken: [RequestName: [(operation: Int, result: [UInt8])]] = [:]
     /// The place of each request's first operation in the order of all operations.
@@ -55,9 +58,10 @@ struct Oracle {
     /// By replica: the highest view that it said VIEW-CHANGE for.
     private var leftFor: [UInt64]
 
-    init(keys: KeyRing, correctClients: Set<ClientID>) {
+    init(keys: KeyRing, correctClients: Set<ClientID>, newcomers: Set<ClientID> = []) {
         self.keys = keys
-        self.correctClients = correctClients
+        self.correctClients = correctClients.union([keys.administrator])
+        directory = ClientDirectory(keys.genesis(without: newcomers))
         leftFor = Array(repeating: 0, count: keys.size.replicas)
     }
 
@@ -140,6 +144,12 @@ struct Oracle {
 
     private mutating func takesEffect(_ request: Request, at sequence: SequenceNumber) -> Violation? {
         let name = RequestName(request)
+        guard let key = directory.key(of: request) else {
+            return Violation(
+                .onlyRealRequests,
+                "\(name.client) \(name.session) \(name.number) takes effect at \(sequence) with a key that is not the client's there"
+            )
+        }
         var state = progress[name.client] ?? Progress()
         switch request.kind {
         case .openSession:
@@ -150,7 +160,7 @@ struct Oracle {
                 )
             }
             state = Progress(session: request.session, number: 0)
-        case .ordered:
+        case .ordered, .administration:
             guard request.session == state.session, request.number.rawValue == state.number + 1 else {
                 return Violation(
                     .exactlyOnce,
@@ -161,6 +171,7 @@ struct Oracle {
         }
         progress[name.client] = state
         places[name] = operations
+        if request.kind == .administration { administered[name] = directory.carryOut(request.operations) }
         if !correctClients.contains(name.client) {
             for (place, operation) in request.operations.enumerated() {
                 guard let operation = RegisterOperation(decoding: operation) else { continue }
@@ -176,7 +187,7 @@ struct Oracle {
                     "\(name.client) never made \(name.session) \(name.number), executed at \(sequence)"
                 )
             }
-        } else if keys.scheme == .signature, !keys.isValid(request, at: ReplicaID(0)) {
+        } else if keys.scheme == .signature, !keys.isValid(request, under: key, at: ReplicaID(0)) {
             return Violation(
                 .onlyRealRequests,
                 "\(name.client) never signed \(name.session) \(name.number), executed at \(sequence)"
@@ -192,9 +203,10 @@ struct Oracle {
             history[place].results = computed
             for (request, results) in zip(execution.requests, computed) {
                 let name = RequestName(request)
-                self.results[name] = results
+                let all = administered[name] ?? results
+                self.results[name] = all
                 for early in taken.removeValue(forKey: name) ?? [] {
-                    if let violation = judge(early.result, of: name, operation: early.operation, results) {
+                    if let violation = judge(early.result, of: name, operation: early.operation, all) {
                         return violation
                     }
                 }

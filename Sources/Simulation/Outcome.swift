@@ -33,6 +33,8 @@ public struct Statistics: Sendable, Hashable {
     public var views = 0
     /// Times that a correct replica fetched a state.
     public var stateTransfers = 0
+    /// Changes of a client's key, counted at each correct replica.
+    public var keyChanges = 0
     /// Histories whose search was given up.
     public var undecidedHistories = 0
     /// Virtual time, in nanoseconds.
@@ -53,6 +55,7 @@ public struct Statistics: Sendable, Hashable {
         accusations += other.accusations
         views += other.views
         stateTransfers += other.stateTransfers
+        keyChanges += other.keyChanges
         undecidedHistories += other.undecidedHistories
         virtualNanoseconds += other.virtualNanoseconds
     }

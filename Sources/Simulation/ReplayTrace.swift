@@ -128,7 +128,7 @@ public struct ReplayTrace {
                     separator: ", "
                 )
             )
-        case .checkRequest(let request, let source): ("?", "check REQUEST \(name(request.claim))\(origin(source))")
+        case .checkRequest(let check, let source): ("?", "check REQUEST \(name(check.request.claim))\(origin(source))")
         case .checkBatch(let place, let requests):
             (
                 "?",
@@ -146,6 +146,8 @@ public struct ReplayTrace {
         case .confirmExecution(let sequence): ("*", "\(sequence) confirmed")
         case .rollBackExecution(let sequence): ("*", "\(sequence) taken back")
         case .query(let read, let client): (".", named(client.description, MessageSummary(ClientMessage.read(read))))
+        case .clientsChanged(let clients):
+            ("#", "clients changed: \(clients.map(\.description).joined(separator: ", "))")
         case .record(let records): ("+", "\(records.count) entries of the engine into the state")
         case .takeCheckpoint(let sequence): ("?", "take checkpoint \(sequence)")
         case .discardCheckpoints(let sequence, after: _): ("#", "before \(sequence) no longer needed")

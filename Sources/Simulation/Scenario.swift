@@ -135,6 +135,26 @@ public struct Scenario: Sendable {
         return faults.indices.filter { kept.contains($0) }.map { faults[$0] }
     }
 
+    /// The clients that the cluster does not know from the start: an administrator takes them in.
+    var newcomers: Set<ClientID> {
+        var first: [ClientID: AdministrationStep] = [:]
+        for fault in keptFaults {
+            guard case .administration(let step) = fault.fault, step.change != .list else { continue }
+            if let earlier = first[step.client], earlier.time <= step.time { continue }
+            first[step.client] = step
+        }
+        return Set(first.values.filter { $0.change == .add }.map(\.client))
+    }
+
+    /// What the faulty clients authenticate with from the start, which they share with faulty replicas.
+    var accomplices: [Accomplice] {
+        var clients: Set<ClientID> = []
+        for fault in keptFaults {
+            if case .client(let client, _) = fault.fault { clients.insert(client) }
+        }
+        return clients.sorted().map { Accomplice(client: $0, authenticator: keys.authenticator(of: $0)) }
+    }
+
     private static func conditions(_ random: inout RandomStream) -> Conditions {
         let microsecond: UInt64 = 1_000
         let millisecond: UInt64 = 1_000_000

@@ -1,10 +1,10 @@
 import Adversary
 import Agreement
+import Cryptography
 import Messages
 
-/// A client with a simulated shell round it: the very engine of the real one, a load, and, if it is faulty, behaviours between it and the
-/// network.
-final class SimulatedClient {
+/// A client that works on the registers, and, if it is faulty, behaviours between it and the network.
+final class SimulatedClient: ClientShell {
     private struct Operation {
         let operation: RegisterOperation
         let called: UInt64
@@ -14,40 +14,25 @@ final class SimulatedClient {
         var carrier: (name: RequestName, place: Int)?
     }
 
-    let node: Int
-    let id: ClientID
     let isCorrect: Bool
+    /// The key that it uses; nil while it is no client of the cluster.
+    private(set) var key: PublicKey?
 
-    private unowned let world: World
-    private var engine: ClientEngine
-    private var effects: [ClientEngine.Effect] = []
     private var behaviours: [any ClientBehaviour]
     private var faulty: FaultyClient
     private var random: RandomStream
     private var operations: [Operation] = []
     private var unansweredCount = 0
-    private var timer: UInt64?
-    private var session: UInt64 = 1
+    private var abandonedCount = 0
+    /// Whether the administrator has set out to change its key: it may lose operations with the one that it has.
+    var isUnderChange = false
 
     init(node: Int, id: ClientID, behaviours: [any ClientBehaviour], isCorrect: Bool, in world: World) {
-        self.node = node
-        self.id = id
         self.isCorrect = isCorrect
-        self.world = world
         self.behaviours = behaviours
         let scenario = world.scenario
         let keys = scenario.keys
-        engine = ClientEngine(
-            configuration: ClientEngine.Configuration(
-                size: keys.size,
-                client: id,
-                window: min(scenario.load.window, scenario.limits.clientWindow),
-                bundle: scenario.load.bundle,
-                dissemination: scenario.switches.dissemination,
-                retransmissionNanoseconds: scenario.load.retransmission
-            ),
-            authenticator: keys.authenticator(of: id)
-        )
+        key = scenario.newcomers.contains(id) ? nil : keys.publicKey(of: id)
         random = RandomStream(seed: scenario.seed, stream: 3_000 + UInt64(node))
         faulty = FaultyClient(
             client: id,
@@ -56,13 +41,13 @@ final class SimulatedClient {
             random: RandomStream(seed: scenario.seed, stream: 4_000 + UInt64(node)),
             authenticator: { keys.authenticator(of: id, spoiledFor: $0) }
         )
+        super.init(node: node, id: id, in: world)
     }
 
     /// How many operations were submitted and have no result.
     var unanswered: Int { unansweredCount }
     /// How many operations have a result.
-    var answered: Int { operations.count - unansweredCount }
-    var isOpen: Bool { !engine.isClosed }
+    var answered: Int { operations.count - unansweredCount - abandonedCount }
     var periods: [UInt64?] { behaviours.map(\.period) }
 
     /// What it did, for the check of linearizability.
@@ -83,13 +68,22 @@ final class SimulatedClient {
         }
     }
 
-    private var now: Instant { Instant(nanoseconds: world.now) }
-
     // MARK: Inputs
 
-    func open() {
-        engine.open(SessionID(session), now: now, into: &effects)
-        drain()
+    /// Gets a key from the administrator, and starts again with it.
+    func take(generation: Int) {
+        stop()
+        key = world.scenario.keys.publicKey(of: id, generation: generation)
+        startAgain(generation: generation)
+        open()
+    }
+
+    /// Stops: its key is void. What it waits for has no result that it could get.
+    func stop() {
+        key = nil
+        abandonedCount += unansweredCount
+        unansweredCount = 0
+        startAgain(generation: 0)
     }
 
     /// Submits some operations, unless enough wait already.
@@ -98,18 +92,17 @@ final class SimulatedClient {
         let most = load.window * load.bundle
         if !engine.isClosed, unansweredCount < most {
             for _ in 0..<random.within(1...(most - unansweredCount)) {
-                let ticket = UInt64(operations.count)
+                let ticket = operations.count
                 let operation = draw()
                 operations.append(Operation(operation: operation, called: world.now))
                 unansweredCount += 1
                 if operation.kind == .read, random.chance(perMille: load.fastReadsPerMille) {
-                    engine.submitRead(operation.encoded, ticket: ticket)
+                    submitRead(operation.encoded, ticket: ticket)
                 } else {
-                    engine.submit(operation.encoded, ticket: ticket)
+                    submit(operation.encoded, ticket: ticket)
                 }
             }
-            engine.flush(now: now, into: &effects)
-            drain()
+            flush()
         }
         world.schedule(.think(node), after: random.within(load.think))
     }
@@ -129,28 +122,6 @@ final class SimulatedClient {
         }
     }
 
-    func receive(_ answer: ReplicaAnswer, from replica: ReplicaID) {
-        switch answer {
-        case .reply(let reply): engine.receive(reply, from: replica, into: &effects)
-        case .readReply(let reply): engine.receive(reply, from: replica, into: &effects)
-        case .status: break
-        }
-        engine.flush(now: now, into: &effects)
-        drain()
-    }
-
-    func connected(_ replica: ReplicaID) {
-        engine.connected(replica, into: &effects)
-        drain()
-    }
-
-    func timePassed(_ time: UInt64) {
-        guard timer == time else { return }
-        timer = nil
-        engine.timePassed(now: now, into: &effects)
-        drain()
-    }
-
     func behaviourTimePassed(_ index: Int) {
         faulty.view = engine.view
         behaviours[index].timePassed(as: &faulty)
@@ -159,50 +130,8 @@ final class SimulatedClient {
 
     // MARK: Effects
 
-    private func drain() {
-        var next = 0
-        while next < effects.count {
-            let effect = effects[next]
-            next += 1
-            perform(effect)
-        }
-        effects.removeAll(keepingCapacity: true)
-        setTimer()
-    }
-
-    private func perform(_ effect: ClientEngine.Effect) {
-        switch effect {
-        case .sendToPrimary(let request, let primary):
-            made(request)
-            send(request, to: primary)
-        case .sendToAll(let request):
-            if world.scenario.switches.dissemination == .all { made(request) }
-            for replica in world.members { send(request, to: replica) }
-        case .sendRead(let read, let whole):
-            for replica in world.members {
-                let wanted = ReadRequest(tag: read.tag, wantsResult: replica == whole, operation: read.operation)
-                world.send(.read(wanted), from: self, to: replica)
-            }
-        case .sessionOpened:
-            world.happened(self, ".", session, "session s\(session) is open")
-        case .sessionRefused(let current):
-            session = current.rawValue == .max ? .max : current.rawValue + 1
-            if current.rawValue < .max { engine.open(SessionID(session), now: now, into: &effects) }
-        case .completed(let ticket, let result):
-            completed(Int(ticket), result)
-        case .resultTooLarge(let ticket), .superseded(let ticket):
-            if isCorrect {
-                world.report(
-                    Violation(.rightResults, "\(id) is told that its operation \(ticket) has no result"),
-                    at: id
-                )
-            }
-            unansweredCount -= 1
-        }
-    }
-
     /// A request was made, or is sent again.
-    private func made(_ request: Request) {
+    override func made(_ request: Request) {
         if isCorrect { world.oracle.made(request) }
         for (place, bytes) in request.operations.enumerated() {
             guard let ticket = RegisterOperation(decoding: bytes)?.tag, ticket < operations.count else { continue }
@@ -216,7 +145,19 @@ final class SimulatedClient {
         )
     }
 
-    private func completed(_ ticket: Int, _ result: [UInt8]) {
+    override func lost(_ ticket: Int) {
+        if isUnderChange {
+            abandonedCount += 1
+        } else if isCorrect {
+            world.report(
+                Violation(.rightResults, "\(id) is told that its operation \(ticket) has no result"),
+                at: id
+            )
+        }
+        unansweredCount -= 1
+    }
+
+    override func completed(_ ticket: Int, _ result: [UInt8]) {
         operations[ticket].returned = world.now
         operations[ticket].result = RegisterService.value(of: result) ?? 0
         unansweredCount -= 1
@@ -226,7 +167,7 @@ final class SimulatedClient {
         world.report(world.oracle.took(result, of: carrier.name, operation: carrier.place), at: id)
     }
 
-    private func send(_ request: Request, to replica: ReplicaID) {
+    override func send(_ request: Request, to replica: ReplicaID) {
         var request = request
         for index in behaviours.indices {
             faulty.view = engine.view
@@ -237,20 +178,12 @@ final class SimulatedClient {
             }
         }
         speak()
-        world.send(.request(Unverified(request)), from: self, to: replica)
+        super.send(request, to: replica)
     }
 
     private func speak() {
         for parcel in faulty.takeParcels() {
             world.send(.request(Unverified(parcel.request)), from: self, to: parcel.replica)
         }
-    }
-
-    private func setTimer() {
-        guard let deadline = engine.deadline else { return }
-        let time = max(deadline.nanoseconds, world.now)
-        if let timer, timer <= time { return }
-        timer = time
-        world.schedule(.clientTimer(node, time), at: time)
     }
 }

@@ -25,8 +25,8 @@ final class SimulatedReplica {
 
     /// What a shell works at beside the engine.
     enum Work {
-        case request(Unverified<Request>, RequestSource)
-        case batch(BatchPlace, [Unverified<Request>])
+        case request(RequestCheck, RequestSource)
+        case batch(BatchPlace, [RequestCheck])
         case checkpoint(Unverified<Checkpoint>)
         case viewChange(Unverified<ViewChange>, ReplicaID)
         case newView(Unverified<NewView>, ReplicaID)
@@ -86,7 +86,7 @@ final class SimulatedReplica {
             cluster: keys.cluster,
             switches: scenario.switches,
             limits: limits,
-            clients: keys.clients
+            clients: keys.genesis(without: scenario.newcomers)
         )
         signer = keys.signer(of: id)
         engine = scenario.options.makeEngine(configuration, signer)
@@ -100,6 +100,7 @@ final class SimulatedReplica {
             clients: keys.clients,
             signer: signer,
             forger: keys.forger(of: id),
+            accomplices: scenario.accomplices,
             random: RandomStream(seed: scenario.seed, stream: 2_000 + UInt64(node))
         )
         self.behaviours = BehaviourStack(behaviours, of: faulty)
@@ -110,6 +111,9 @@ final class SimulatedReplica {
     var executed: SequenceNumber { engine.executed }
     var stable: SequenceNumber { engine.stable }
     var isPrimary: Bool { engine.isPrimary }
+
+    /// The key that a client has here now.
+    func key(of client: ClientID) -> PublicKey? { engine.key(of: client) }
 
     /// The periods of its behaviours, for the world to call ``behaviourTimePassed(_:)``.
     var periods: [UInt64?] { behaviours.periods }
@@ -188,10 +192,10 @@ final class SimulatedReplica {
     func finished(_ work: Work) {
         let keys = world.scenario.keys
         switch work {
-        case .request(let request, let source):
-            engine.requestChecked(keys.verified(request, at: id), from: source, now: clock, into: &effects)
-        case .batch(let place, let requests):
-            let isValid = requests.allSatisfy { keys.isValid($0.claim, at: id) }
+        case .request(let check, let source):
+            engine.requestChecked(keys.verified(check, at: id), from: source, now: clock, into: &effects)
+        case .batch(let place, let checks):
+            let isValid = checks.allSatisfy { keys.verified($0, at: id) != nil }
             engine.batchChecked(place, valid: isValid, now: clock, into: &effects)
         case .checkpoint(let checkpoint):
             guard let verified = keys.verified(checkpoint) else { return }
@@ -318,10 +322,10 @@ final class SimulatedReplica {
             hold(.message(message, recipient, after: position))
         case .reply(let replies, let position):
             hold(.replies(replies, after: position))
-        case .checkRequest(let request, let source):
-            start(.request(request, source), conditions.check)
-        case .checkBatch(let place, let requests):
-            start(.batch(place, requests), conditions.check)
+        case .checkRequest(let check, let source):
+            start(.request(check, source), conditions.check)
+        case .checkBatch(let place, let checks):
+            start(.batch(place, checks), conditions.check)
         case .checkCheckpoint(let checkpoint):
             start(.checkpoint(checkpoint), conditions.check)
         case .checkViewChange(let viewChange, let peer):
@@ -344,6 +348,8 @@ final class SimulatedReplica {
             guard let undone = tentative.take() else { invariantViolated("nothing was executed tentatively") }
             store.rollBack(to: undone.mark)
             world.happened(self, "*", sequence.rawValue, "\(sequence) taken back")
+        case .clientsChanged(let clients):
+            world.clientsChanged(clients, at: self)
         case .record(let records):
             for record in records {
                 if let value = record.value {
@@ -382,9 +388,7 @@ final class SimulatedReplica {
 
     private func execute(_ execution: Execution) {
         let mark = execution.isTentative ? store.beginTentative() : nil
-        let results = execution.requests.map { request in
-            request.operations.map { service.execute($0, on: store) }
-        }
+        let results = execution.results { service.execute($1, on: store) }
         if let mark {
             tentative = (mark, execution, results)
         } else if isCorrect {

@@ -26,6 +26,8 @@ public struct Violation: Hashable, Sendable {
         case monotone
         /// A correct replica said two things of which a correct one says one.
         case noContradiction = "no-contradiction"
+        /// A correct replica accused another correct one.
+        case rightBlame = "right-blame"
         /// A replica said what it had not yet made durable.
         case durableFirst = "durable-first"
         /// A stable checkpoint without a good certificate.

@@ -32,14 +32,15 @@ final class World {
     private(set) var now: UInt64 = 0
     var oracle: Oracle
     private(set) var violation: Violation?
-    private(set) var statistics = Statistics()
+    var statistics = Statistics()
 
     private var queue = EventQueue<Event>()
-    private var network: Network
+    var network: Network
     private var trace: Trace
     private var random: RandomStream
-    private var replicas: [SimulatedReplica] = []
-    private var clients: [SimulatedClient] = []
+    private(set) var replicas: [SimulatedReplica] = []
+    private(set) var clients: [SimulatedClient] = []
+    private var administrator: SimulatedAdministrator?
     /// By replica number: its nodes, two for a twin.
     private var copies: [[Int]] = []
     private let faults: [NamedFault]
@@ -72,14 +73,19 @@ final class World {
             }
         }
         isTwin = twins
-        nodeReplicas += scenario.keys.clients.map { _ in nil }
+        let identities = nodeReplicas.compactMap { $0 }
+        nodeReplicas += scenario.keys.clients.map { _ in nil } + [nil]
         network = Network(
             replicas: nodeReplicas,
             conditions: scenario.conditions,
             random: RandomStream(seed: scenario.seed, stream: 4)
         )
-        oracle = Oracle(keys: scenario.keys, correctClients: Set(scenario.keys.clients).subtracting(faultyClients))
-        makeNodes(nodeReplicas.compactMap { $0 }, faultyClients)
+        oracle = Oracle(
+            keys: scenario.keys,
+            correctClients: Set(scenario.keys.clients).subtracting(faultyClients),
+            newcomers: scenario.newcomers
+        )
+        makeNodes(identities, faultyClients)
         schedule()
     }
 
@@ -120,6 +126,19 @@ final class World {
                 )
             )
         }
+        if faults.contains(where: { if case .administration = $0.fault { true } else { false } }) {
+            administrator = SimulatedAdministrator(
+                node: replicas.count + clients.count,
+                id: scenario.keys.administrator,
+                in: self
+            )
+        }
+    }
+
+    /// The client, or the administrator, at a node.
+    func shell(_ node: Int) -> ClientShell? {
+        let place = node - replicas.count
+        return clients.indices.contains(place) ? clients[place] : place == clients.count ? administrator : nil
     }
 
     /// Puts in what is known from the start.
@@ -131,7 +150,13 @@ final class World {
             schedulePeriods(replicas[from].periods, node: from)
         }
         for client in clients {
-            schedule(.openSession(client.node), at: random.within(0...10_000_000))
+            // Drawn in any case, so that a run without the newcomers' faults is the same otherwise.
+            let opening = random.within(0...10_000_000 as ClosedRange<UInt64>)
+            if client.key == nil {
+                network.disconnectAll(of: client.node)
+            } else {
+                schedule(.openSession(client.node), at: opening)
+            }
             schedule(.think(client.node), at: random.within(5_000_000...50_000_000))
             schedulePeriods(client.periods, node: client.node)
         }
@@ -146,10 +171,13 @@ final class World {
             case .amnesia(_, let time, let outage):
                 schedule(.faultStarts(place), at: time)
                 schedule(.faultEnds(place), at: time + outage)
+            case .administration(let step):
+                schedule(.faultStarts(place), at: step.time)
             case .replica, .client, .twin:
                 break
             }
         }
+        if let administrator { schedule(.openSession(administrator.node), at: 0) }
         schedule(.loadEnds, at: scenario.end)
     }
 
@@ -195,6 +223,7 @@ final class World {
 
     private var isSettled: Bool {
         for client in clients where client.isCorrect && client.unanswered > 0 { return false }
+        if let administrator, administrator.unanswered > 0 { return false }
         return levelReplicas == nil && oracle.unfounded == nil
     }
 
@@ -227,6 +256,9 @@ final class World {
                     "\(waiting.id) waits for \(waiting.unanswered) results \(seconds) s after the last fault"
                 )
             )
+        }
+        if let administrator, administrator.unanswered > 0 {
+            return report(Violation(.answered, "the administrator waits for \(administrator.unanswered) results"))
         }
         if let (behind, ahead) = levelReplicas {
             report(
@@ -277,11 +309,11 @@ final class World {
         case .behaviourTimer(let node, let index, let period):
             behaviourTimer(node, index, period)
         case .openSession(let node):
-            clients[node - replicas.count].open()
+            shell(node)?.open()
         case .think(let node):
             if !isSettling { clients[node - replicas.count].think() }
         case .clientTimer(let node, let time):
-            clients[node - replicas.count].timePassed(time)
+            shell(node)?.timePassed(time)
         case .connected(let from, let to):
             connect(from, to)
         case .faultStarts(let place):
@@ -319,8 +351,16 @@ final class World {
 
     private func connect(_ from: Int, _ to: Int) {
         guard isUp(from), isUp(to) else { return }
+        guard isAdmitted(from, to), isAdmitted(to, from) else {
+            // Clients dial again and again.
+            if hasKey(from), hasKey(to) { reconnect(from, to) }
+            return
+        }
         network.connect(from, to)
-        if from >= replicas.count { return clients[from - replicas.count].connected(replicas[to].id) }
+        if from >= replicas.count {
+            shell(from)?.connected(replicas[to].id)
+            return
+        }
         guard to < replicas.count else { return }
         happened(replicas[from], "~", UInt64(to), "connected to \(replicas[to].name)")
         replicas[from].peerConnected(replicas[to].id)
@@ -340,6 +380,8 @@ final class World {
             losePower(replica, withDisk: false)
         case .amnesia(let replica, at: _, outage: _):
             losePower(replica, withDisk: true)
+        case .administration(let step):
+            administrator?.carryOut(step)
         case .replica, .client, .twin:
             break
         }
@@ -356,7 +398,8 @@ final class World {
     private func restart(_ replica: ReplicaID) {
         for node in copies[replica.index] where !replicas[node].isUp {
             replicas[node].restart()
-            for other in 0..<(replicas.count + clients.count) where !copies[replica.index].contains(other) {
+            let others = replicas.count + clients.count + (administrator == nil ? 0 : 1)
+            for other in 0..<others where !copies[replica.index].contains(other) {
                 reconnect(node, other)
                 reconnect(other, node)
             }
@@ -368,7 +411,7 @@ final class World {
         switch fault.fault {
         case .network(let fault): end(fault)
         case .powerLoss(let replica, at: _, outage: _), .amnesia(let replica, at: _, outage: _): restart(replica)
-        case .replica, .client, .twin: break
+        case .replica, .client, .twin, .administration: break
         }
     }
 
@@ -384,7 +427,7 @@ final class World {
         }
     }
 
-    private func reconnect(_ from: Int, _ to: Int) {
+    func reconnect(_ from: Int, _ to: Int) {
         schedule(.connected(from, to), after: random.within(1_000_000...20_000_000))
     }
 
@@ -427,15 +470,16 @@ final class World {
 
     func send(_ answer: ReplicaAnswer, from replica: SimulatedReplica, to client: ClientID, after delay: UInt64) {
         if delay > 0 { return schedule(.delayedAnswer(answer, from: replica.node, to: client), after: delay) }
-        guard let place = scenario.keys.clients.firstIndex(of: client) else { return }
-        let node = replicas.count + place
+        let place = client.isAdministrator ? clients.count : scenario.keys.clients.firstIndex(of: client)
+        guard let place, let receiver = shell(replicas.count + place) else { return }
+        let node = receiver.node
         let delivery = network.send(from: replica.node, to: node, at: now, primary: primary)
         for time in [delivery.first, delivery.second].compactMap({ $0 }) {
             schedule(.answer(answer, from: replica.node, to: node, epoch: delivery.epoch), at: time)
         }
     }
 
-    func send(_ message: ClientMessage, from client: SimulatedClient, to replica: ReplicaID) {
+    func send(_ message: ClientMessage, from client: ClientShell, to replica: ReplicaID) {
         for node in nodes(of: replica, seenFrom: client.node) {
             let delivery = network.send(from: client.node, to: node, at: now, primary: primary)
             for time in [delivery.first, delivery.second].compactMap({ $0 }) {
@@ -454,15 +498,14 @@ final class World {
     }
 
     private func deliver(_ message: ClientMessage, _ from: Int, _ to: Int, _ epoch: UInt32) {
-        guard network.carries(from, to, epoch: epoch), replicas[to].isUp else { return }
-        let client = clients[from - replicas.count]
+        guard network.carries(from, to, epoch: epoch), replicas[to].isUp, let client = shell(from) else { return }
         let summary = MessageSummary(message)
         mix(2, to, summary.tag)
         let text = "\(Trace.column("\(client.id)", 4)) \(summary.text)"
         switch message {
         case .request(let request):
             // The channel is the client's: a request in another client's name is refused there. An unknown client has a channel of its own.
-            if request.claim.client != client.id, scenario.keys.clients.contains(request.claim.client) {
+            if request.claim.client != client.id, replicas[to].key(of: request.claim.client) != nil {
                 return trace.line(now, replicas[to].name, "/", text)
             }
             trace.line(now, replicas[to].name, "<", text)
@@ -477,8 +520,7 @@ final class World {
     }
 
     private func deliver(_ answer: ReplicaAnswer, _ from: Int, _ to: Int, _ epoch: UInt32) {
-        guard network.carries(from, to, epoch: epoch) else { return }
-        let client = clients[to - replicas.count]
+        guard network.carries(from, to, epoch: epoch), let client = shell(to) else { return }
         let summary = MessageSummary(answer)
         mix(3, to, summary.tag ^ (summary.view ?? 0) << 32)
         trace.line(now, "\(client.id)", "<", "\(Trace.column(replicas[from].name, 4)) \(summary.text)")
@@ -504,7 +546,7 @@ final class World {
         trace.line(now, replica.name, mark, text())
     }
 
-    func happened(_ client: SimulatedClient, _ mark: Character, _ value: UInt64, _ text: @autoclosure () -> String) {
+    func happened(_ client: ClientShell, _ mark: Character, _ value: UInt64, _ text: @autoclosure () -> String) {
         mix(6, client.node, value)
         trace.line(now, "\(client.id)", mark, text())
     }
@@ -513,7 +555,18 @@ final class World {
         if replica.isCorrect { statistics.count(event) }
         if case .stable(let sequence) = event { return happened(replica, "=", sequence.rawValue, "\(sequence) stable") }
         trace.line(now, replica.name, "!", "\(event)")
-        guard replica.isCorrect, case .diverged(let sequence) = event else { return }
-        report(Violation(.sameState, "\(replica.name) has another state at \(sequence) than a quorum"), from: replica)
+        switch event {
+        case .diverged(let sequence):
+            report(
+                Violation(.sameState, "\(replica.name) has another state at \(sequence) than a quorum"),
+                from: replica
+            )
+        case .accused(let peer, let accusation) where copies[peer.index].allSatisfy { replicas[$0].isCorrect }:
+            report(
+                Violation(.rightBlame, "\(replica.name) accuses \(peer), which is correct, of \(accusation.rawValue)"),
+                from: replica
+            )
+        default: break
+        }
     }
 }

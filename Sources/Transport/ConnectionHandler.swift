@@ -9,10 +9,10 @@ protocol ConnectionOwner: AnyObject {
     /// The responder at this end sent its answer; the costly part of the handshake is done.
     func handshakeAnswered(_ claimant: Identity)
 
-    /// The handshake of `handler` is over.
+    /// The handshake of `handler` is over, and yielded `keys`.
     ///
     /// - Returns: Whether the link may open.
-    func mayOpen(_ peer: Identity, on handler: ConnectionHandler) -> Bool
+    func mayOpen(with keys: ChannelKeys, on handler: ConnectionHandler) -> Bool
 
     /// The link is open.
     func linkOpened(_ link: Link)
@@ -191,7 +191,7 @@ final class ConnectionHandler: ChannelDuplexHandler {
         case .send(let bytes):
             context.writeAndFlush(wrapOutboundOut(ByteBuffer(bytes: bytes)), promise: nil)
         case .established(let keys, let bytes):
-            guard owner.mayOpen(keys.peer, on: self) else {
+            guard owner.mayOpen(with: keys, on: self) else {
                 return fail(.handshake(.noRoom(keys.peer)), context)
             }
             deadline?.cancel()

@@ -207,7 +207,7 @@ public final class Dialer: ConnectionOwner {
         invariantViolated("a dialer's handshakes are answered by the other end")
     }
 
-    func mayOpen(_ peer: Identity, on handler: ConnectionHandler) -> Bool {
+    func mayOpen(with keys: ChannelKeys, on handler: ConnectionHandler) -> Bool {
         isCurrent(handler)
     }
 

@@ -33,6 +33,9 @@ public final class Link {
     /// The identity at the other end.
     public let peer: Identity
 
+    /// The key with which it proved who it is.
+    public let peerKey: PublicKey
+
     /// The endpoint that the connection goes to: this end's if ``direction`` is accepted, else the other end's.
     public let endpoint: EndpointPurpose
 
@@ -77,6 +80,7 @@ public final class Link {
         context: ChannelHandlerContext
     ) {
         peer = keys.peer
+        peerKey = keys.peerKey
         sealing = keys.sealing
         opening = keys.opening
         self.endpoint = endpoint

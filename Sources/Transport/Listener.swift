@@ -206,9 +206,11 @@ public final class Listener: ConnectionOwner {
         budget.charge(claimant, at: .now())
     }
 
-    func mayOpen(_ peer: Identity, on handler: ConnectionHandler) -> Bool {
-        // Asked again: others may have come, and the identity may have been revoked, since HELLO.
-        guard !isStopped, hasRoom(for: peer), case .admitted = admission(peer) else { return false }
+    func mayOpen(with keys: ChannelKeys, on handler: ConnectionHandler) -> Bool {
+        // Asked again: since HELLO others may have come, and the key may have been revoked.
+        guard !isStopped, hasRoom(for: keys.peer), case .admitted(let known) = admission(keys.peer),
+            known.publicKey == keys.peerKey
+        else { return false }
         forget(handler)
         return true
     }

@@ -27,6 +27,8 @@ extension ClientError {
         case .operationTooLarge: "operation_too_large"
         case .resultTooLarge: "result_too_large"
         case .unreachable: "unreachable"
+        case .notAdmitted: "not_admitted"
+        case .incomprehensible: "incomprehensible"
         }
     }
 }

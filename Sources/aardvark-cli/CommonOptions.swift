@@ -83,7 +83,7 @@ struct ClientOptions: ParsableArguments {
         guard let number = clientNumber ?? cluster.clients.last?.id else {
             throw OperatorError(.configuration, "\(cluster.path): the cluster file names no client to speak as")
         }
-        let key = try cluster.key(of: Identity(role: .client, number: number), at: key)
+        let key = try cluster.clientKey(of: number, at: key)
         var configuration = Client.Configuration()
         configuration.window = min(window, cluster.tuning.clientWindow)
         configuration.timeout = .seconds(timeout)

@@ -42,6 +42,30 @@ enum Console {
         exit(error.exitCode)
     }
 
+    /// A value as one JSON object and a line feed, the fields' names in snake case.
+    ///
+    /// - Throws: When it cannot be encoded.
+    static func json(_ value: some Encodable) throws -> String {
+        let encoder = JSONEncoder()
+        encoder.keyEncodingStrategy = .convertToSnakeCase
+        encoder.outputFormatting = [.prettyPrinted, .sortedKeys, .withoutEscapingSlashes]
+        return String(decoding: try encoder.encode(value), as: UTF8.self) + "\n"
+    }
+
+    /// Rows of cells in columns, a line each; the first row is the heads.
+    static func table(_ rows: [[String]]) -> String {
+        var widths = Array(repeating: 0, count: rows.first?.count ?? 0)
+        for row in rows {
+            for (column, cell) in row.enumerated() { widths[column] = max(widths[column], cell.count) }
+        }
+        return rows.map { row in
+            let cells = row.enumerated().map { column, cell in
+                cell + String(repeating: " ", count: widths[column] - cell.count)
+            }
+            return cells.joined(separator: "  ").trimmingCharacters(in: .whitespaces) + "\n"
+        }.joined()
+    }
+
     /// A whole number with its thousands set apart, for example `12,345`.
     static func grouped(_ number: UInt64) -> String {
         let digits = String(number)

@@ -39,7 +39,7 @@ struct StatusCommand: AsyncParsableCommand {
         let identity = try cluster.statusIdentity(keyPath: key)
         let source = StatusSource(cluster: cluster, identity: identity.identity, key: identity.key)
         let report = StatusReport(cluster: cluster, statuses: await source.query(timeout: .seconds(2)))
-        try Console.write(Array((json ? report.json() : report.table).utf8))
+        try Console.write(Array((json ? Console.json(report) : report.table).utf8))
         if !report.quorumReachable { throw ExitCode.failure }
     }
 }
@@ -100,16 +100,6 @@ struct StatusReport: Encodable {
         }
     }
 
-    /// The report as one JSON object and a line feed.
-    ///
-    /// - Throws: When it cannot be encoded.
-    func json() throws -> String {
-        let encoder = JSONEncoder()
-        encoder.keyEncodingStrategy = .convertToSnakeCase
-        encoder.outputFormatting = [.prettyPrinted, .sortedKeys, .withoutEscapingSlashes]
-        return String(decoding: try encoder.encode(self), as: UTF8.self) + "\n"
-    }
-
     /// The report as a table for a person.
     var table: String {
         var rows = [
@@ -140,20 +130,7 @@ struct StatusReport: Encodable {
         }
         let reachable = replicas.count { $0.reachable }
         let verdict = quorumReachable ? "a quorum is reachable" : "no quorum is reachable: the service stands still"
-        return Self.aligned(rows)
+        return Console.table(rows)
             + "\(reachable) of \(replicas.count) replicas answer, \(quorum) are needed: \(verdict)\n"
-    }
-
-    private static func aligned(_ rows: [[String]]) -> String {
-        var widths = Array(repeating: 0, count: rows.first?.count ?? 0)
-        for row in rows {
-            for (column, cell) in row.enumerated() { widths[column] = max(widths[column], cell.count) }
-        }
-        return rows.map { row in
-            let cells = row.enumerated().map { column, cell in
-                cell + String(repeating: " ", count: widths[column] - cell.count)
-            }
-            return cells.joined(separator: "  ").trimmingCharacters(in: .whitespaces) + "\n"
-        }.joined()
     }
 }

@@ -149,8 +149,9 @@ struct ExactlyOnceTests {
             other.agree(on: .proposal(UInt64(index) + 1, requests))
         }
         #expect(one.records == other.records && one.root == other.root)
-        // Two clients' progress, their opening replies, two replies to the first, and the agreed time.
-        #expect(one.records.count == 7)
+        // Two clients' and an administrator's keys, two clients' progress, their opening replies, two replies to the first, and the
+        // agreed time.
+        #expect(one.records.count == 10)
     }
 
     @Test(arguments: [1, 64])

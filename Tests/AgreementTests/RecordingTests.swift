@@ -259,7 +259,7 @@ struct RecordingTests {
             cluster: keys.cluster,
             switches: switches,
             limits: limits,
-            clients: keys.clients
+            clients: keys.genesis
         )
         var reader = RecordingReader()
         reader.feed(RecordingWriter.header(of: told))
@@ -278,7 +278,12 @@ struct RecordingTests {
         let request = keys.request(1, number: 1, ["op"])
         let checkpoint = keys.checkpoint(SequenceNumber(4), root: .zero, by: ReplicaID(2))
         let read = ReadRequest(tag: 7, wantsResult: true, operation: [1, 2, 3])
-        let place = BatchPlace(view: View(1), sequence: SequenceNumber(9), digest: Digest.of([1]))
+        let place = BatchPlace(
+            view: View(1),
+            sequence: SequenceNumber(9),
+            digest: Digest.of([1]),
+            executed: SequenceNumber(8)
+        )
         let records = [SystemRecord(key: [1], value: [2, 3]), SystemRecord(key: [], value: nil)]
         let vote = Vote(.commit, view: View(1), sequence: SequenceNumber(2), digest: .zero)
         let inputs: [Input] = [

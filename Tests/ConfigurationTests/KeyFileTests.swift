@@ -118,6 +118,47 @@ private func permissions(_ path: String) throws -> Int {
         #expect(unknown?.sentence == "\(path): there is no client 8; the file names 8 clients, 0 to 7")
     }
 
+    @Test func `a client's key may be another than the cluster file's, and one of a client that it does not name`()
+        async throws
+    {
+        let path = "\(directory.path)/cluster.yaml"
+        let created = try await ClusterFile.create(ClusterFile.Plan(), path: path)
+        try created.write()
+        let file = created.file
+        #expect(try file.clientKey(of: 3).publicKey == file.publicKey(of: .client(3)))
+        let other = "\(directory.path)/keys/client-4.key"
+        #expect(try file.clientKey(of: 3, at: other).publicKey == file.publicKey(of: .client(4)))
+        #expect(try file.clientKey(of: 8, at: other).publicKey == file.publicKey(of: .client(4)))
+        let unknown = #expect(throws: OperatorError.self) { try file.clientKey(of: 8) }
+        #expect(unknown?.sentence == "\(path): there is no client 8; the file names 8 clients, 0 to 7")
+        let key = SigningKey.random()
+        try KeyFile.create(key, at: "\(directory.path)/keys/client-8.key", owner: "client 8")
+        #expect(try file.clientKey(of: 8).publicKey == key.publicKey)
+    }
+
+    @Test func `a public key is read from its own file or a secret key's, and a secret key is never taken for one`()
+        throws
+    {
+        let path = "\(directory.path)/some.key"
+        let key = SigningKey.random()
+        try KeyFile.create(key, at: path, owner: "somebody")
+        #expect(try KeyFile.readPublicKey(path) == key.publicKey)
+        func read(_ text: String) throws -> PublicKey {
+            let path = "\(directory.path)/some.pub"
+            try Data(text.utf8).write(to: URL(filePath: path))
+            return try KeyFile.readPublicKey(path)
+        }
+        #expect(try read("publicKey: \(key.publicKey)\n") == key.publicKey)
+        #expect(try read("# a comment\n  publicKey:\(key.publicKey)  \n") == key.publicKey)
+        for text in [
+            "publicKey:", "publicKey: \(key.publicKey)00", "publicKey: xyz", "nonsense", "", "\(key.publicKey)",
+        ] {
+            // The last one looks like a seed, in a file that others can read.
+            let error = #expect(throws: OperatorError.self) { try read(text) }
+            #expect(error?.kind == .malformedData || error?.kind == .noPermission, "\(text)")
+        }
+    }
+
     @Test func `the default key file is beside the cluster file`() {
         let identity = Identity(role: .client, number: 3)
         #expect(KeyFile.defaultPath(for: identity, clusterPath: "a/b/cluster.yaml") == "a/b/keys/client-3.key")

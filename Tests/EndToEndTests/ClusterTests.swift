@@ -13,6 +13,7 @@ struct ClusterTests {
             expectFresh(status, protocolName)
 
             try await useKeys(workspace)
+            try await changeClients(workspace)
             if protocolName == "pbft" {
                 try await useLargeValues(workspace)
                 try await importAndExport(workspace)
@@ -71,6 +72,41 @@ struct ClusterTests {
         try await expect(kv("delete", "greeting"), .exit(1), "", absent)
         try await expect(kv("get", "greeting"), .exit(1), "", absent)
         try await expect(kv("count"), .exit(0), "1\n")
+    }
+
+    private func changeClients(_ workspace: Workspace) async throws {
+        let option = ["--cluster", LocalCluster.file]
+        func admin(_ arguments: String...) async throws -> Outcome {
+            try await workspace.run(arguments: ["admin", "client"] + arguments + option)
+        }
+        for name in ["alice", "bob"] {
+            let line = try await workspace.succeed("keygen", "--output", "\(name).key")
+            try workspace.write(line, to: "\(name).pub")
+        }
+        try await expect(admin("add", "--key-file", "alice.pub"), .exit(0), "client 8 added, key epoch 0\n")
+        let asAlice = ["--client", "8", "--key", "alice.key"] + option
+        let put = try await workspace.run(arguments: ["kv", "put", "from", "alice"] + asAlice)
+        expect(put, .exit(0), "")
+        let again = "aardvark: client 8 is there already\n"
+        try await expect(admin("add", "--key-file", "bob.pub", "--id", "8"), .exit(1), "", again)
+        let rekeyed = "client 8 has the new key, key epoch 1\n"
+        try await expect(admin("rekey", "8", "--key-file", "bob.key"), .exit(0), rekeyed)
+        let refusal = try await workspace.complain(
+            arguments: ["kv", "get", "from", "--timeout", "2"] + asAlice,
+            code: 69
+        )
+        #expect(refusal.contains("replicas refuse this client's key"))
+        let asBob = ["--client", "8", "--key", "bob.key"] + option
+        try await expect(workspace.run(arguments: ["kv", "get", "from"] + asBob), .exit(0), "alice")
+        let table = try await workspace.succeed("admin", "client", "list", "--cluster", LocalCluster.file)
+        #expect(table.split(separator: "\n").count == 10 && table.hasPrefix("client  epoch  public key\n"))
+        let json = try await workspace.succeed("admin", "client", "list", "--json", "--cluster", LocalCluster.file)
+        let report = try Status.decoder.decode(ClientList.self, from: Data(json.utf8))
+        #expect(report.clients.map(\.client) == Array(0...8) && report.clients[8].keyEpoch == 1)
+        #expect(try workspace.read("bob.pub") == "publicKey: \(report.clients[8].publicKey)\n")
+        try await expect(admin("remove", "8"), .exit(0), "client 8 removed\n")
+        try await expect(admin("remove", "8"), .exit(1), "", "aardvark: there is no client 8\n")
+        _ = try await workspace.succeed("kv", "delete", "from", "--cluster", LocalCluster.file)
     }
 
     private func expect(

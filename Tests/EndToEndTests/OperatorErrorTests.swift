@@ -87,6 +87,40 @@ struct OperatorErrorTests {
             let long = try await workspace.complain(arguments: ["kv", "put", key, "value"] + option, code: 65)
             #expect(long == "the key has 1025 bytes; the limit is 1024")
 
+            let short = try await workspace.complain(
+                arguments: ["admin", "client", "add", "--public-key", "abc"] + option,
+                code: 64
+            )
+            #expect(short == "a public key has 64 hexadecimal digits")
+            let noFile = try await workspace.complain(
+                arguments: ["admin", "client", "add", "--key-file", "nobody.pub"] + option,
+                code: 66
+            )
+            #expect(noFile.hasPrefix("nobody.pub: "))
+            try workspace.write("publicKey: abc\n", to: "short.pub")
+            let malformed = try await workspace.complain(
+                arguments: ["admin", "client", "rekey", "1", "--key-file", "short.pub"] + option,
+                code: 65
+            )
+            #expect(malformed == "short.pub: expected 64 hexadecimal digits after publicKey:")
+            let number = try await workspace.complain(
+                arguments: ["admin", "client", "remove", "2147483648"] + option,
+                code: 64
+            )
+            #expect(number == "a client's number is from 0 to 2147483647, not 2147483648")
+            let administrator = try await workspace.complain(
+                arguments: ["admin", "client", "list", "--administrator", "7"] + option,
+                code: 78
+            )
+            #expect(
+                administrator
+                    == "\(LocalCluster.file): there is no administrator 7; the file names administrator 0 only"
+            )
+            let both = try await workspace.run(
+                arguments: ["admin", "client", "add", "--public-key", "a", "--key-file", "b"] + option
+            )
+            #expect(both.ending == .exit(64) && both.errors.contains("and not both"))
+
             let status = try await workspace.run(arguments: ["status"] + option)
             #expect(status.ending == .exit(1))
             #expect(status.output.contains("0 of 4 replicas answer, 3 are needed"))

@@ -63,7 +63,7 @@ struct UpTests {
                 let file = "records/replica-\(number).recording"
                 let replayed = try await workspace.runLab("replay", file)
                 #expect(replayed.ending == .exit(0), "\(replayed.errors)")
-                #expect(replayed.output.hasPrefix("replica r\(number) of 4, pbft, 8 clients\n"))
+                #expect(replayed.output.hasPrefix("replica r\(number) of 4, pbft, 9 clients\n"))
                 #expect(replayed.output.hasSuffix("the same run: every input had the effects that were recorded\n"))
             }
             try await spoil("records/replica-0.recording", in: workspace)

@@ -166,10 +166,18 @@ enum Canonical {
         }
     }
 
+    private static func kind(of request: Request) -> UInt8 {
+        switch request.kind {
+        case .openSession: 0
+        case .ordered: 1
+        case .administration: 2
+        }
+    }
+
     static func bytes(_ request: Request) -> [UInt8] {
         var bytes = [0x01] + integer(request.client.rawValue) + integer(request.keyEpoch.rawValue)
         bytes += integer(request.session.rawValue) + integer(request.number.rawValue)
-        bytes += [request.kind == .openSession ? 0 : 1, request.replier.rawValue]
+        bytes += [kind(of: request), request.replier.rawValue]
         bytes += integer(UInt16(request.operationCount))
         for operation in request.operations {
             bytes += prefixed(operation)
@@ -193,6 +201,7 @@ enum Canonical {
             case .sessionOpened: 1
             case .sessionOutdated: 2
             case .resultsTooLarge: 3
+            case .otherKeyEpoch: 4
             }
         let results = payload.results
         var bytes = integer(payload.session.rawValue) + integer(payload.number.rawValue) + [outcome]

@@ -6,7 +6,7 @@ import Testing
 /// The cluster, the keys and the fields that all golden messages are made of.
 ///
 /// The cluster's identifier is the bytes 0 to 31. Seeds and ephemeral secrets are one byte, repeated 32 times: 0x10 + i
-/// for replica i, 0x20 + c for client c, 0x31 and 0x32 for the ephemeral secrets of client and replica.
+/// for replica i, 0x20 + c for client c, 0x40 for administrator 0, 0x31 and 0x32 for the ephemeral secrets of client and replica.
 struct Fixtures {
     static let session = SessionID(1_790_000_000_123_456)
     static let size = 4
@@ -14,12 +14,14 @@ struct Fixtures {
     let cluster: ClusterID
     let client: SigningKey
     let otherClient: SigningKey
+    let administrator: SigningKey
     let replicas: [SigningKey]
 
     init() throws {
         cluster = try #require(ClusterID(Array(0..<32)))
         client = try Self.key(0x27)
         otherClient = try Self.key(0x28)
+        administrator = try Self.key(0x40)
         replicas = try (0..<Self.size).map { try Self.key(0x10 + UInt8($0)) }
     }
 
@@ -50,6 +52,18 @@ struct Fixtures {
             operations: operations,
             replier: ReplicaID(3),
             authenticator: authenticator ?? signing
+        )
+    }
+
+    /// Administrator 0 takes in client 8.
+    var administration: Request {
+        Request(
+            client: ClientID(administrator: 0),
+            session: Self.session,
+            number: RequestNumber(1),
+            operations: [AdministrationOperation.add(ClientID(8), otherClient.publicKey).encoded],
+            replier: ReplicaID(3),
+            authenticator: .signature(administrator, cluster: cluster)
         )
     }
 
@@ -112,7 +126,7 @@ struct Fixtures {
     func reply(_ outcome: Reply.Outcome, number: UInt64, results: [[UInt8]]) -> Reply {
         Reply(
             view: View(5),
-            sequence: SequenceNumber(outcome == .sessionOutdated ? 0 : 300),
+            sequence: SequenceNumber(outcome == .sessionOutdated || outcome == .otherKeyEpoch ? 0 : 300),
             payload: Reply.Payload(
                 session: Self.session,
                 number: RequestNumber(number),

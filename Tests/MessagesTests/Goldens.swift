@@ -56,7 +56,8 @@ struct Golden: Sendable, CustomTestStringConvertible {
     static let all: [Golden] = {
         do {
             let fixtures = try Fixtures()
-            return try requests(fixtures) + replies(fixtures) + reads() + ordering(fixtures) + viewChange(fixtures)
+            return try requests(fixtures) + administration(fixtures) + replies(fixtures) + reads() + ordering(fixtures)
+                + viewChange(fixtures)
                 + status() + channel(fixtures)
         } catch {
             Issue.record("no goldens: \(error)")
@@ -86,6 +87,7 @@ struct Golden: Sendable, CustomTestStringConvertible {
                 "request-bundle", "Client 7's request 2, with three operations, the second of them empty; signed.",
                 fixtures.request(number: 2, operations: bundle)
             ),
+            ("request-administration", "Administrator 0 adds client 8; signed.", fixtures.administration),
         ]
         return requests.map { name, about, request in
             Golden(
@@ -102,6 +104,38 @@ struct Golden: Sendable, CustomTestStringConvertible {
         }
     }
 
+    private static func administration(_ fixtures: Fixtures) -> [Golden] {
+        let key = fixtures.otherClient.publicKey
+        let client = ClientID(8)
+        let operations: [(String, AdministrationOperation)] = [
+            ("add", .add(nil, key)), ("add-numbered", .add(client, key)), ("replace-key", .replaceKey(client, key)),
+            ("remove", .remove(client)), ("list", .list(from: client)),
+        ]
+        let clients = [
+            ClientKey(ClientID(7), fixtures.client.publicKey), ClientKey(client, key, epoch: KeyEpoch(2)),
+        ]
+        let results: [(String, AdministrationResult)] = [
+            ("added", .added(client, .genesis)), ("key-replaced", .keyReplaced(client, KeyEpoch(1))),
+            ("removed", .removed(client)), ("exists", .exists(client)), ("unknown", .unknown(client)),
+            ("key-in-use", .keyInUse(ClientID(administrator: 0))), ("full", .full), ("malformed", .malformed),
+            ("clients", .clients(clients, isComplete: true)),
+        ]
+        return [
+            Golden(
+                name: "administration",
+                about: "What an administrator can ask for.",
+                decoder: nil,
+                parts: operations.map { ($0, $1.encoded) }
+            ),
+            Golden(
+                name: "administration-results",
+                about: "What became of it.",
+                decoder: nil,
+                parts: results.map { ($0, $1.encoded) }
+            ),
+        ]
+    }
+
     private static func replies(_ fixtures: Fixtures) -> [Golden] {
         let later = Canonical.integer(Fixtures.session.rawValue + 1_000_000)
         let replies = [
@@ -113,6 +147,10 @@ struct Golden: Sendable, CustomTestStringConvertible {
             (
                 "reply-session-outdated", "A later session is open.",
                 fixtures.reply(.sessionOutdated, number: 1, results: [later])
+            ),
+            (
+                "reply-other-key-epoch", "The client's key is of epoch 2.",
+                fixtures.reply(.otherKeyEpoch, number: 0, results: [[2, 0, 0, 0]])
             ),
             (
                 "reply-results-too-large", "Request 1 was executed, its results do not fit.",

@@ -91,6 +91,25 @@ struct LimitTests {
             request(kind: 1, number: 0, count: 1, body: operations([1])),
             request(kind: 1, number: 1, count: 0, body: []),
             request(kind: 2, number: 1, count: 1, body: operations([1])),
+            request(kind: 3, number: 1, count: 1, body: operations([1])),
+        ] {
+            #expect(throws: MalformedMessage.badField(.kind)) { try decode(bytes) }
+        }
+    }
+
+    @Test func `Administrators' requests, and no others, are of the kind of administration`() throws {
+        func byAdministrator(kind: UInt8, number: UInt64, count: UInt16, body: [UInt8]) -> [UInt8] {
+            var bytes = request(kind: kind, number: number, count: count, body: body)
+            bytes[4] |= 0x80
+            return bytes
+        }
+        let good = try decode(byAdministrator(kind: 2, number: 1, count: 1, body: operations([1])))
+        #expect(good.kind == .administration && good.client.isAdministrator)
+        #expect(try decode(byAdministrator(kind: 0, number: 0, count: 0, body: [])).kind == .openSession)
+        for bytes in [
+            byAdministrator(kind: 1, number: 1, count: 1, body: operations([1])),
+            byAdministrator(kind: 2, number: 0, count: 0, body: []),
+            byAdministrator(kind: 2, number: 0, count: 1, body: operations([1])),
         ] {
             #expect(throws: MalformedMessage.badField(.kind)) { try decode(bytes) }
         }
@@ -390,7 +409,7 @@ struct LimitTests {
         for outcome in UInt8.min...UInt8.max {
             var bytes = reply(count: 0, results: [])
             bytes[34] = outcome
-            if outcome < 4 {
+            if outcome < 5 {
                 #expect(try Decoder.answer.reencoded(bytes) == bytes)
             } else {
                 #expect(throws: MalformedMessage.badField(.outcome)) { try Decoder.answer.encoded(bytes) }

@@ -129,6 +129,7 @@ struct WireFormatArticleTests {
             ("elements of P, batches in a NEW-VIEW", MessageLimits.preparedClaims),
             ("elements of Q", MessageLimits.prePreparedClaims),
             ("body of a state transfer, in bytes", MessageLimits.stateBytes),
+            ("clients in one list", MessageLimits.clientsPerList),
             ("counters in a status report", MessageLimits.countersPerStatus),
             ("plaintext of a frame, in bytes", SealedFrame.maximumPlaintextByteCount),
             ("replicas", 3 * ClusterSize.mostFaults + 1),

@@ -83,7 +83,7 @@ struct PartsTests {
                     switch named.fault {
                     case .replica(let replica, _), .twin(let replica), .amnesia(let replica, at: _, outage: _):
                         faulty.insert(replica)
-                    case .client, .network, .powerLoss: break
+                    case .client, .network, .powerLoss, .administration: break
                     }
                 }
                 #expect(faulty.count <= keys.size.faults, "\(profile.name) \(seed)")

@@ -130,7 +130,7 @@ extension ClusterFile {
         for element in elements {
             let fields = try element.fields(required: ["id", "publicKey"], optional: [])
             let id = try fields.field("id")
-            let number = UInt32(try id.integer(in: 0...Int(UInt32.max)))
+            let number = UInt32(try id.integer(in: 0...Int(ClientID.mostNumber)))
             if let last = members.last, last.id >= number {
                 throw id.failure("expected a number above \(last.id), since numbers rise, found \(number)")
             }

@@ -39,14 +39,15 @@ extension ClusterFile {
         for replica in replicas { text += Self.rendered(replica) }
         text += """
 
-            # The clients that are known from the start.
+            # The clients that are known from the start. To change this list later changes nothing: "aardvark admin client" adds
+            # and removes clients and changes their keys in a running cluster, and the replicas keep who they are.
             clients:
 
             """
         text += Self.rendered(clients)
         text += """
 
-            # The administrators, who may look into replicas.
+            # The administrators, who may look into replicas and say who the clients are.
             administrators:
 
             """

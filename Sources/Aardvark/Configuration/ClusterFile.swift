@@ -147,7 +147,13 @@ public struct ClusterFile: Hashable, Sendable {
         id.index < replicas.count ? replicas[id.index] : nil
     }
 
-    /// The key of an identity.
+    /// The clients and administrators that replicas know from the start.
+    var clientKeys: [ClientKey] {
+        clients.map { ClientKey(ClientID($0.id), $0.publicKey) }
+            + administrators.map { ClientKey(ClientID(administrator: $0.id), $0.publicKey) }
+    }
+
+    /// The key of an identity from the start; administrators may have changed that of a client since.
     ///
     /// - Returns: nil when the file does not name this identity.
     public func publicKey(of identity: Identity) -> PublicKey? {

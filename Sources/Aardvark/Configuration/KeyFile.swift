@@ -76,8 +76,44 @@ public enum KeyFile {
     }
 }
 
+extension KeyFile {
+    /// Reads the public key out of a file: one with a line `publicKey: HEX`, as `aardvark keygen` prints it, or a secret key's own file.
+    ///
+    /// - Parameter path: The file.
+    /// - Returns: The public key.
+    /// - Throws: When the file is missing, unreadable, or holds neither; or holds a secret key and is accessible to other users.
+    public static func readPublicKey(_ path: String) throws(OperatorError) -> PublicKey {
+        let bytes = try FileAccess.read(path, what: "key file", mostBytes: mostBytes)
+        let mark = "publicKey:"
+        let lines = String(decoding: bytes, as: UTF8.self).split(whereSeparator: \.isNewline).map(\.trimmed)
+        guard let line = lines.first(where: { $0.hasPrefix(mark) }) else { return try read(path).publicKey }
+        guard let decoded = Hexadecimal.decode(line.dropFirst(mark.count).trimmed), let key = PublicKey(decoded) else {
+            throw OperatorError(
+                .malformedData,
+                "\(path): expected \(2 * PublicKey.byteCount) hexadecimal digits after \(mark)"
+            )
+        }
+        return key
+    }
+}
+
 extension ClusterFile {
-    /// Reads the key of an identity of this cluster.
+    /// Reads the key of a client of this cluster. It may be another one than the cluster file names, or that of a client which the file
+    /// does not name: the replicas know who the clients are now.
+    ///
+    /// - Parameters:
+    ///   - number: The client's number.
+    ///   - keyPath: The key file; nil for the one in `keys/` beside the cluster file.
+    /// - Returns: The key.
+    /// - Throws: When the key cannot be read, or neither the file nor a key file of that name is there.
+    public func clientKey(of number: UInt32, at keyPath: String? = nil) throws(OperatorError) -> SigningKey {
+        let identity = Identity(role: .client, number: number)
+        let usual = KeyFile.defaultPath(for: identity, clusterPath: path)
+        if keyPath == nil, publicKey(of: identity) == nil, !FileAccess.exists(usual) { throw unknown(identity) }
+        return try KeyFile.read(keyPath ?? usual)
+    }
+
+    /// Reads the key of an identity that this file names.
     ///
     /// - Parameters:
     ///   - identity: Whose key it is.

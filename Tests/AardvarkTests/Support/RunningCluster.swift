@@ -96,11 +96,11 @@ final class RunningCluster: Sendable {
     ) async throws {
         var plan = ClusterFile.Plan()
         plan.protocolName = protocolName
+        // The first one asks for the status.
+        plan.administrators = 2
         plan.tuning = tuning
         plan.durability = durability
         // No primary is suspected because the machine is slow.
-        plan.tuning.requestTimeoutMilliseconds = 600_000
-        let cluster = try await RunningCluster(plan, service: service)
         plan.tuning.requestTimeoutMilliseconds = requestTimeoutMilliseconds
         let cluster = try await RunningCluster(plan, service: service, recordDirectory: recordDirectory)
         do {
@@ -176,10 +176,15 @@ final class RunningCluster: Sendable {
         configuration.timeout = .seconds(50)
         configuration.connectTimeout = .seconds(50)
         configure(&configuration)
+        return try makeClient(number, key: key(of: .client(number)), configuration)
+    }
+
+    /// A client with any key, which is not started yet.
+    func makeClient(_ number: UInt32, key: SigningKey, _ configuration: Client.Configuration) throws -> Client {
         let client = try Client(
             cluster: file,
             client: ClientID(number),
-            key: key(of: .client(number)),
+            key: key,
             configuration: configuration,
             logger: .silent
         )
@@ -195,6 +200,24 @@ final class RunningCluster: Sendable {
         let client = try makeClient(number, configure)
         try await client.start()
         return client
+    }
+
+    /// How many replicas say that this is not a client's key; 0 when the client is let in.
+    func refusals(of number: UInt32, _ key: SigningKey) async throws -> Int {
+        var configuration = Client.Configuration()
+        configuration.connectTimeout = .milliseconds(300)
+        while true {
+            let client = try makeClient(number, key: key, configuration)
+            do {
+                try await client.start()
+                return 0
+            } catch ClientError.notAdmitted(let replicas) {
+                return replicas
+            } catch ClientError.unreachable, ClientError.timedOut {
+                // The machine is slow.
+                continue
+            }
+        }
     }
 
     // MARK: Status

@@ -11,8 +11,9 @@ struct CheapSigner: Signer {
         CheapSigner(name: [1, replica.rawValue])
     }
 
-    static func client(_ client: ClientID) -> CheapSigner {
-        CheapSigner(name: [2, UInt8(client.rawValue)])
+    /// Signs as whoever has a key of the test cluster.
+    static func holder(of key: PublicKey) -> CheapSigner {
+        CheapSigner(name: [2] + key.bytes)
     }
 
     func sign(_ message: [UInt8]) -> Signature {
@@ -24,21 +25,28 @@ struct CheapSigner: Signer {
 
 /// The keys of a test cluster: cheap signatures, and real MACs for the MAC vectors of `pbft`.
 struct Keys {
+    static let administrator = ClientID(administrator: 0)
+
     let size: ClusterSize
+    /// The clients that are known from the start, beside the administrator.
     let clients: [ClientID]
     let switches: ProtocolSwitches
     let cluster: ClusterID
-    /// For each client, the key that it shares with each replica; empty under `aardvark`.
-    private let shared: [ClientID: [PairwiseKey]]
+    /// For each key, what it shares with each replica; empty under `aardvark`.
+    private let shared: [PublicKey: [PairwiseKey]]
     /// A key that nobody shares, for wrong MACs.
     private let wrong: [PairwiseKey]
 
-    init(faults: Int = 1, clients: Int = 2, switches: ProtocolSwitches = .aardvark) {
+    /// Makes the keys of a cluster.
+    ///
+    /// - Parameter generations: How many keys each client has, one after the other. With several, there is also one more client than are
+    ///   known from the start.
+    init(faults: Int = 1, clients: Int = 2, switches: ProtocolSwitches = .aardvark, generations: Int = 1) {
         guard let size = ClusterSize(faults: faults), let cluster = ClusterID(Array(repeating: 7, count: 32)) else {
             invariantViolated("a test cluster of a size that cannot be")
         }
         self.size = size
-        self.clients = (1...UInt32(clients)).map(ClientID.init)
+        self.clients = (1...UInt32(clients)).map { ClientID($0) }
         self.switches = switches
         self.cluster = cluster
         guard switches.requestAuthentication == .macVector else {
@@ -46,10 +54,8 @@ struct Keys {
             wrong = []
             return
         }
-        func key(_ role: UInt8, _ number: UInt8) -> SigningKey {
-            guard let key = SigningKey(seed: [role, number] + Array(repeating: 0, count: 30)) else {
-                invariantViolated("a seed has 32 bytes")
-            }
+        func secret(_ name: [UInt8]) -> SigningKey {
+            guard let key = SigningKey(seed: name) else { invariantViolated("a seed has 32 bytes") }
             return key
         }
         func pairwise(_ own: SigningKey, _ peer: SigningKey) -> PairwiseKey {
@@ -58,36 +64,61 @@ struct Keys {
             }
             return pairwise
         }
-        let replicas = size.members.map { key(1, $0.rawValue) }
-        shared = Dictionary(
-            uniqueKeysWithValues: self.clients.map { client in
-                (client, replicas.map { pairwise(key(2, UInt8(client.rawValue)), $0) })
+        let replicas = size.members.map { secret(Self.name(1, UInt32($0.rawValue), 0)) }
+        var shared: [PublicKey: [PairwiseKey]] = [:]
+        let newcomers = generations > 1 ? [ClientID(UInt32(clients) + 1)] : []
+        for client in self.clients + newcomers + [Self.administrator] {
+            for generation in 0..<(client.isAdministrator ? 1 : generations) {
+                let own = secret(Self.name(2, client.rawValue, generation))
+                shared[Self.key(of: client, generation)] = replicas.map { pairwise(own, $0) }
             }
-        )
-        wrong = [pairwise(key(3, 0), key(3, 1))]
+        }
+        self.shared = shared
+        wrong = [pairwise(secret(Self.name(3, 0, 0)), secret(Self.name(3, 1, 0)))]
     }
 
-    func authenticator(of client: ClientID, spoiledFor spoiled: Set<ReplicaID> = []) -> RequestAuthenticator {
+    private static func name(_ role: UInt8, _ number: UInt32, _ generation: Int) -> [UInt8] {
+        var name = [role, UInt8(generation)]
+        name.append(littleEndian: number)
+        return name + Array(repeating: 0, count: 32 - name.count)
+    }
+
+    /// A client's key, the first or one of those that it gets later. It stands for a real one, whose bytes it does not have.
+    static func key(of client: ClientID, _ generation: Int = 0) -> PublicKey {
+        guard let key = PublicKey(name(2, client.rawValue, generation)) else { invariantViolated("a key has 32 bytes") }
+        return key
+    }
+
+    /// Who is known from the start.
+    var genesis: [ClientKey] {
+        (clients + [Self.administrator]).map { ClientKey($0, Self.key(of: $0)) }
+    }
+
+    func authenticator(
+        of client: ClientID,
+        generation: Int = 0,
+        spoiledFor spoiled: Set<ReplicaID> = []
+    ) -> RequestAuthenticator {
+        let key = Self.key(of: client, generation)
         switch switches.requestAuthentication {
         case .signature:
-            return .signature(spoiled.isEmpty ? CheapSigner.client(client) : CheapSigner(name: [0]), cluster: cluster)
+            return .signature(spoiled.isEmpty ? CheapSigner.holder(of: key) : CheapSigner(name: [0]), cluster: cluster)
         case .macVector:
-            let keys = shared[client] ?? []
+            let keys = shared[key] ?? []
             return .macVector(size.members.map { spoiled.contains($0) ? wrong[0] : keys[$0.index] })
         }
     }
 
     /// What a replica's verifier would say of a request.
-    func verify(_ request: Unverified<Request>, at replica: ReplicaID) -> Verified<Request>? {
-        let claim = request.claim
-        guard clients.contains(claim.client) else { return nil }
+    func verify(_ check: RequestCheck, at replica: ReplicaID) -> Verified<Request>? {
+        let claim = check.request.claim
         let isGood =
             switch claim.scheme {
             case .signature:
                 claim.signature
-                    == CheapSigner.client(claim.client).sign(SignedBytes.request(claim.digest, cluster: cluster))
+                    == CheapSigner.holder(of: check.key).sign(SignedBytes.request(claim.digest, cluster: cluster))
             case .macVector:
-                claim.mac(for: replica) == shared[claim.client]?[replica.index].authenticate(claim.digest)
+                claim.mac(for: replica) == shared[check.key]?[replica.index].authenticate(claim.digest)
             }
         return isGood ? Verified(vouchingFor: claim) : nil
     }
@@ -123,19 +154,34 @@ struct Keys {
         number: UInt64,
         _ operations: [String] = ["x"],
         replier: UInt8 = 1,
+        epoch: UInt32 = 0,
+        generation: Int = 0,
         spoiledFor spoiled: Set<ReplicaID> = []
     ) -> Request {
         Request(
             client: ClientID(client),
+            keyEpoch: KeyEpoch(epoch),
             session: SessionID(session),
             number: RequestNumber(number),
             operations: operations.map { Array($0.utf8) },
             replier: ReplicaID(replier),
-            authenticator: authenticator(of: ClientID(client), spoiledFor: spoiled)
+            authenticator: authenticator(of: ClientID(client), generation: generation, spoiledFor: spoiled)
         )
     }
 
     func opening(_ client: UInt32, session: UInt64 = 1) -> Request {
         request(client, session: session, number: 0, [])
+    }
+
+    /// The administrator's request, in its session 1.
+    func administration(number: UInt64, _ operations: [AdministrationOperation]) -> Request {
+        Request(
+            client: Self.administrator,
+            session: SessionID(1),
+            number: RequestNumber(number),
+            operations: operations.map(\.encoded),
+            replier: ReplicaID(1),
+            authenticator: authenticator(of: Self.administrator)
+        )
     }
 }

@@ -15,24 +15,43 @@ final class TestClient {
     private(set) var sentReads: [(read: ReadRequest, whole: ReplicaID)] = []
     /// The results by ticket, as text.
     private(set) var results: [UInt64: String] = [:]
+    /// The same for an administrator.
+    private(set) var administrationResults: [UInt64: AdministrationResult] = [:]
     private(set) var completions: [UInt64] = []
     private(set) var tooLarge: [UInt64] = []
     private(set) var superseded: [UInt64] = []
     private(set) var opened: [SessionID] = []
     private(set) var refusedFor: [SessionID] = []
 
-    init(_ id: UInt32, keys: Keys, window: Int = 1, bundle: Int = 1, retransmission: UInt64 = 100_000_000) {
-        self.id = ClientID(id)
+    convenience init(
+        _ id: UInt32,
+        keys: Keys,
+        window: Int = 1,
+        bundle: Int = 1,
+        retransmission: UInt64 = 100_000_000
+    ) {
+        self.init(ClientID(id), keys: keys, window: window, bundle: bundle, retransmission: retransmission)
+    }
+
+    init(
+        _ id: ClientID,
+        keys: Keys,
+        generation: Int = 0,
+        window: Int = 1,
+        bundle: Int = 1,
+        retransmission: UInt64 = 100_000_000
+    ) {
+        self.id = id
         engine = ClientEngine(
             configuration: ClientEngine.Configuration(
                 size: keys.size,
-                client: ClientID(id),
+                client: id,
                 window: window,
                 bundle: bundle,
                 dissemination: keys.switches.dissemination,
                 retransmissionNanoseconds: retransmission
             ),
-            authenticator: keys.authenticator(of: ClientID(id))
+            authenticator: keys.authenticator(of: id, generation: generation)
         )
     }
 
@@ -51,6 +70,10 @@ final class TestClient {
 
     func submit(_ operation: String, ticket: UInt64) {
         engine.submit(Array(operation.utf8), ticket: ticket)
+    }
+
+    func submit(_ operation: AdministrationOperation, ticket: UInt64) {
+        engine.submit(operation.encoded, ticket: ticket)
     }
 
     func submitRead(_ operation: String, ticket: UInt64) {
@@ -91,6 +114,7 @@ final class TestClient {
             case .sessionRefused(let current): refusedFor.append(current)
             case .completed(let ticket, let result):
                 results[ticket] = String(decoding: result, as: UTF8.self)
+                if id.isAdministrator { administrationResults[ticket] = try? AdministrationResult(decoding: result) }
                 completions.append(ticket)
             case .resultTooLarge(let ticket): tooLarge.append(ticket)
             case .superseded(let ticket): superseded.append(ticket)

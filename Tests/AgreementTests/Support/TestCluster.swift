@@ -31,7 +31,7 @@ final class TestCluster {
 
     let keys: Keys
     let replicas: [TestReplica]
-    let clients: [TestClient]
+    var clients: [TestClient]
     /// Replicas that neither hear nor say anything.
     var crashed: Set<UInt8> = []
     /// Decides over each message as it is sent.
@@ -41,12 +41,20 @@ final class TestCluster {
     private(set) var links: [(link: Link, queue: [Body])] = []
     private var places: [Link: Int] = [:]
 
-    init(keys: Keys = Keys(), limits: Limits = .small, window: Int = 1, bundle: Int = 1, isRecorded: Bool = false) {
+    init(
+        keys: Keys = Keys(),
+        limits: Limits = .small,
+        window: Int = 1,
+        bundle: Int = 1,
+        withAdministrator: Bool = false,
+        isRecorded: Bool = false
+    ) {
         self.keys = keys
         replicas = keys.size.members.map {
             TestReplica($0.rawValue, keys: keys, limits: limits, isRecorded: isRecorded)
         }
-        clients = keys.clients.map { TestClient($0.rawValue, keys: keys, window: window, bundle: bundle) }
+        let identities = keys.clients + (withAdministrator ? [Keys.administrator] : [])
+        clients = identities.map { TestClient($0, keys: keys, window: window, bundle: bundle) }
         let nodes = replicas.map { Node.replica($0.id.rawValue) } + clients.map { Node.client($0.id.rawValue) }
         for from in nodes {
             for to in nodes where from != to {
@@ -58,7 +66,23 @@ final class TestCluster {
 
     subscript(replica: Int) -> TestReplica { replicas[replica] }
 
-    func client(_ number: UInt32) -> TestClient { clients[Int(number) - 1] }
+    func client(_ number: UInt32) -> TestClient {
+        guard let client = clients.first(where: { $0.id.rawValue == number }) else {
+            invariantViolated("a client that is not there")
+        }
+        return client
+    }
+
+    /// The administrator, if there is one.
+    var administrator: TestClient { client(Keys.administrator.rawValue) }
+
+    /// Has the administrator's operation carried out.
+    func administer(_ operation: AdministrationOperation) -> AdministrationResult? {
+        let ticket = UInt64(administrator.administrationResults.count + 1)
+        administrator.submit(operation, ticket: ticket)
+        deliverAll()
+        return administrator.administrationResults[ticket]
+    }
 
     var live: [TestReplica] { replicas.filter { !crashed.contains($0.id.rawValue) } }
 

@@ -49,6 +49,8 @@ final class TestReplica {
     private(set) var discardedBefore: SequenceNumber?
     /// The reads that it answers, at the time when it does.
     private(set) var queries: [(read: ReadRequest, client: ClientID)] = []
+    /// Whose keys have changed, in the order in which it was said.
+    private(set) var changedClients: [ClientID] = []
     private(set) var stateWanted: SequenceNumber?
     private let configuration: ReplicaConfiguration
     private var states: [SequenceNumber: (service: ToyService, records: [[UInt8]: [UInt8]])] = [:]
@@ -68,7 +70,7 @@ final class TestReplica {
             cluster: keys.cluster,
             switches: keys.switches,
             limits: limits,
-            clients: keys.clients
+            clients: keys.genesis
         )
         let signer = CheapSigner.replica(ReplicaID(id))
         recorder = isRecorded ? TestRecorder(of: configuration, signer: signer) : nil
@@ -77,6 +79,7 @@ final class TestReplica {
 
     var executed: SequenceNumber { engine.executed }
     var stable: SequenceNumber { engine.stable }
+    func key(of client: UInt32) -> PublicKey? { engine.key(of: ClientID(client)) }
     var high: SequenceNumber { engine.high }
     var isPrimary: Bool { engine.isPrimary }
     var isActive: Bool { engine.isActive }
@@ -181,6 +184,15 @@ final class TestReplica {
         )
     }
 
+    /// Has the state that it wants, with these entries of the engine's.
+    func install(_ records: [[UInt8]: [UInt8]]) {
+        guard let wanted = stateWanted else { invariantViolated("no state is wanted") }
+        self.records = records
+        let entries = records.map { SystemRecord(key: $0.key, value: $0.value) }
+        engine.stateInstalled(wanted, records: entries, now: now, into: &effects)
+        drain()
+    }
+
     // MARK: Effects
 
     private func drain() {
@@ -230,6 +242,8 @@ final class TestReplica {
             for change in changes {
                 records[change.key] = change.value
             }
+        case .clientsChanged(let clients):
+            changedClients += clients
         case .takeCheckpoint(let sequence):
             invariant(tentative == nil, "a checkpoint of tentative state")
             checkpointsTaken.append(sequence)
@@ -245,12 +259,12 @@ final class TestReplica {
 
     private func carryOut(check: Effect) {
         switch check {
-        case .checkRequest(let request, let source):
+        case .checkRequest(let check, let source):
             checkedRequests += 1
-            step(.requestChecked(keys.verify(request, at: id), from: source))
-        case .checkBatch(let place, let requests):
-            checkedRequests += requests.count
-            let valid = requests.allSatisfy { keys.verify($0, at: id) != nil }
+            step(.requestChecked(keys.verify(check, at: id), from: source))
+        case .checkBatch(let place, let checks):
+            checkedRequests += checks.count
+            let valid = checks.allSatisfy { keys.verify($0, at: id) != nil }
             step(.batchChecked(place, valid: valid))
         case .checkCheckpoint(let checkpoint):
             guard let verified = keys.verify(checkpoint) else { return }
@@ -269,12 +283,7 @@ final class TestReplica {
     private func execute(_ execution: Execution) {
         invariant(tentative == nil, "an execution on tentative state")
         if execution.isTentative { tentative = (execution, service) } else { batches.append(execution) }
-        var results: [[[UInt8]]] = []
-        for request in execution.requests {
-            results.append(
-                request.operations.map { service.execute($0, of: request.client, at: execution.time) }
-            )
-        }
+        let results = execution.results { service.execute($1, of: $0.client, at: execution.time) }
         step(.executed(execution.sequence, results: results))
     }
 

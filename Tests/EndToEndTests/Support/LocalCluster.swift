@@ -104,3 +104,14 @@ struct Status: Decodable {
     /// Whether all replicas answer and are connected to each other.
     var isWhole: Bool { replicas.allSatisfy { $0.reachable && $0.connectedPeers?.count == 3 } }
 }
+
+/// What `aardvark admin client list --json` says.
+struct ClientList: Decodable {
+    struct Client: Decodable {
+        let client: UInt32
+        let keyEpoch: UInt32
+        let publicKey: String
+    }
+
+    let clients: [Client]
+}
