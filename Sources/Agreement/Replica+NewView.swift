@@ -97,11 +97,16 @@ extension Replica {
         return InstalledNewView(newView: pending.newView, members: members)
     }
 
-    mutating func askForMissingViewChanges(into effects: inout [Effect]) {
+    /// Asks for the VIEW-CHANGEs that a NEW-VIEW names and that are not here.
+    ///
+    /// - Parameter isRepeated: Whether who handed in the NEW-VIEW was asked before, in vain: then all are asked, since whoever has entered
+    ///   the view has them.
+    func askForMissingViewChanges(isRepeated: Bool = false, into effects: inout [Effect]) {
         for pending in pendingNewViews.compactMap({ $0 }) where isNews(pending.newView.view) {
             for (member, held) in zip(pending.newView.members, pending.members) where held == nil {
                 let fetch = Fetch(.viewChange(pending.newView.view, member.replica, member.digest))
-                effects.append(.send(.fetch(fetch), to: .replica(pending.source), after: .start))
+                let recipient = isRepeated ? Recipient.others : .replica(pending.source)
+                effects.append(.send(.fetch(fetch), to: recipient, after: .start))
             }
         }
     }

@@ -40,7 +40,7 @@ extension Replica {
         effects.append(.send(.viewChange(Unverified(own)), to: .others, after: logPosition))
         // If the others stay in their view, this replica must keep up with what they execute there.
         effects.append(.send(.catchUp(catchUp), to: .others, after: logPosition))
-        askForMissingViewChanges(into: &effects)
+        askForMissingViewChanges(isRepeated: true, into: &effects)
         viewChangeResendNanoseconds = min(2 * viewChangeResendNanoseconds, configuration.limits.longestStallNanoseconds)
         viewChangeResend = now.monotonic.advanced(byNanoseconds: viewChangeResendNanoseconds)
     }
