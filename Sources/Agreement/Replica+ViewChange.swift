@@ -114,12 +114,13 @@ extension Replica {
     /// With 2f + 1 VIEW-CHANGEs the new primary has T to begin the view, which it does as soon as they decide what it starts from.
     private mutating func onViewChangeCounted(now: ClockReading, into effects: inout [Effect]) {
         guard !isActive else { return }
-        let members = current
-        guard members.count >= configuration.size.quorum else { return }
-        if newViewDeadline == nil {
+        // One that has gone on to a later view waits with the others for a change: were it not counted, they might wait for ever.
+        let waiting = viewChanges.count { ($0?.view).map { $0 >= view } ?? false }
+        if newViewDeadline == nil, waiting >= configuration.size.quorum {
             newViewDeadline = now.monotonic.advanced(byNanoseconds: viewTimeout)
         }
-        guard primary == configuration.replica,
+        let members = current
+        guard members.count >= configuration.size.quorum, primary == configuration.replica,
             let choice = NewViewChoice.decide(
                 members,
                 size: configuration.size,
