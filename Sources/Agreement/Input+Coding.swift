@@ -117,7 +117,7 @@ extension Input {
     ///
     /// The encoding vouches for what it calls verified: it is for replaying what a replica has recorded, never for what a peer sent.
     ///
-    /// - Throws: ``MalformedMessage`` for bytes that no recorder writes.
+    /// - Throws: `MalformedMessage` for bytes that no recorder writes.
     init(decoding source: [UInt8], from start: Int) throws(MalformedMessage) {
         var reader = ByteReader(source, in: start..<source.count)
         let number = try reader.readUInt8()

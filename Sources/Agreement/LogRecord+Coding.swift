@@ -70,7 +70,7 @@ extension LogRecord {
     ///
     /// What it holds is believed, signatures included: the bytes come from this replica's own disk, whose checks found no damage.
     ///
-    /// - Throws: ``MalformedMessage`` when the bytes are not the encoding of a record.
+    /// - Throws: `MalformedMessage` when the bytes are not the encoding of a record.
     public init(decoding bytes: [UInt8]) throws(MalformedMessage) {
         guard bytes.count <= Self.mostBytes else { throw .overLimit(.state) }
         var reader = ByteReader(bytes)

@@ -1,7 +1,7 @@
 import Cryptography
 import Messages
 
-/// A signature that the engine asked its ``Signer`` for.
+/// A signature that the engine asked its `Signer` for.
 public struct RecordedSignature: Sendable, Hashable {
     /// The digest of what was signed.
     public let message: Digest

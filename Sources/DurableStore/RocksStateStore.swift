@@ -90,7 +90,7 @@ public final class RocksStateStore: AuthenticatedStore {
         return attempt(or: nil) { () throws(StoreError) in try current(key) }
     }
 
-    /// Sets the value under `key`. A key or value beyond ``StateLimits`` breaks an invariant.
+    /// Sets the value under `key`. A key or value beyond `StateLimits` breaks an invariant.
     public func put(_ value: [UInt8], at key: [UInt8], in keyspace: Keyspace) {
         invariant(key.count <= StateLimits.keyBytes, "key longer than the state takes")
         invariant(value.count <= StateLimits.valueBytes(in: keyspace), "value longer than the state takes")
