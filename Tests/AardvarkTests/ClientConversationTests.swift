@@ -198,7 +198,8 @@ struct ClientConversationTests {
         try await StandInReplicas.with(created, script) {
             try await Self.withClient(of: created) { _ in }
         }
-        #expect(proposals.withLock { $0 }.last == current + 1)
+        // The first opening may be sent again to a replica that connects late.
+        #expect(proposals.withLock { $0 }.max() == current + 1)
     }
 
     @Test func `Replicas that are connected but open no session are not called unreachable`() async throws {
