@@ -116,6 +116,7 @@ let package = Package(
             swiftSettings: strict
         ),
 
+        .target(name: "TestSupport", path: "Tests/TestSupport", swiftSettings: strict),
         .testTarget(
             name: "ConfigurationTests",
             dependencies: ["Aardvark", "Cryptography", "Messages", nioCore, nioPosix],
@@ -134,14 +135,14 @@ let package = Package(
         ),
         .testTarget(
             name: "MessagesTests",
-            dependencies: ["Messages", "Cryptography"],
+            dependencies: ["Messages", "Cryptography", "TestSupport"],
             // The tests read the golden files where they lie, because they also rewrite them there.
             exclude: ["Golden"],
             swiftSettings: strict
         ),
         .testTarget(
             name: "AgreementTests",
-            dependencies: ["Agreement", "Messages", "Cryptography", "Invariants"],
+            dependencies: ["Agreement", "Messages", "Cryptography", "Invariants", "TestSupport"],
             swiftSettings: strict
         ),
         .testTarget(
@@ -156,12 +157,15 @@ let package = Package(
         ),
         .testTarget(
             name: "StateStoreTests",
-            dependencies: ["StateStore", "DurableStore", "Cryptography", "Messages"],
+            dependencies: ["StateStore", "DurableStore", "Cryptography", "Messages", "TestSupport"],
             swiftSettings: strict
         ),
         .testTarget(
             name: "DurableStoreTests",
-            dependencies: ["DurableStore", "Disk", "Agreement", "StateStore", "Cryptography", "Messages"],
+            dependencies: [
+                "DurableStore", "Disk", "Agreement", "StateStore", "Cryptography", "Messages", "Invariants",
+                "TestSupport",
+            ],
             swiftSettings: strict
         ),
         .testTarget(

@@ -244,11 +244,11 @@ public struct CorruptRequest: ReplicaBehaviour {
     > {
         guard case .prePrepare(let said) = message else { return .pass }
         if let known = corrupted[said.sequence], known.view == said.view { return .replace(.prePrepare(known)) }
-        guard faulty.random.chance(perMille: perMille), var victim = said.batch.requests.first?.bytes,
-            // Type, client, key epoch, session, number, kind, replier and count are 29 bytes, the first operation's length 4.
-            victim.count > 33
+        guard faulty.random.chance(perMille: perMille), let request = said.batch.requests.first,
+            let operation = request.operations.first, let place = request.bytes.firstRange(of: operation)?.lowerBound
         else { return .pass }
-        victim[33] ^= 1
+        var victim = request.bytes
+        victim[place] ^= 1
         guard let changed = try? Request(decoding: victim, in: 0..<victim.count) else { return .pass }
         let requests = [changed] + said.batch.requests.dropFirst()
         let batch = Batch(time: said.batch.time, requests: requests)

@@ -73,6 +73,7 @@ extension Replica {
     private mutating func advanceLog(_ stable: CheckpointTracker.Stable, into effects: inout [Effect]) {
         checkpoints.stabilise(stable.sequence, certificate: stable.certificate)
         log.truncate(to: stable.sequence)
+        awaiting.removeAll { $0 <= stable.sequence }
         progressed()
         nextSequence = max(nextSequence, log.low.next)
         _ = persist(.stable(stable.sequence, certificate: stable.certificate), into: &effects)

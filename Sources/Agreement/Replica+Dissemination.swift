@@ -10,18 +10,15 @@ struct AwaitedProposal: Sendable {
     /// The envelope digests of the others.
     var missing: Set<Digest> = []
 
-    /// The proposal with its requests.
-    ///
-    /// - Returns: nil while one is missing.
-    var complete: PrePrepare? {
-        guard missing.isEmpty else { return nil }
+    /// The proposal with its requests, none of which is missing.
+    var whole: PrePrepare {
         let requests = proposal.references.compactMap { found[$0.envelope] }
         invariant(requests.count == proposal.references.count, "a request that is neither here nor missing")
         let batch = Batch(time: proposal.time, requests: requests)
         return PrePrepare(view: proposal.view, sequence: proposal.sequence, batch: batch)
     }
 
-    /// The length of the batch, as far as it is known.
+    /// The length of the batch, as far as its requests are here.
     var byteCount: Int {
         proposal.references.reduce(10) { $0 + 4 + (found[$1.envelope]?.bytes.count ?? 0) }
     }
@@ -50,6 +47,12 @@ extension Replica {
         }
         guard peer == logView.primary(in: configuration.size) else { return drop(.wrongRole, into: &effects) }
         guard isInWindow(sequence) else { return drop(.outsideWindow, into: &effects) }
+        var isChosen = false
+        if let earlier = log[sequence].proposedDigest {
+            if earlier == proposal.digest, case .chosen = log[sequence].proposal { isChosen = true }
+            if earlier != proposal.digest { accuse(peer, of: .equivocation, into: &effects) }
+            guard isChosen else { return drop(.duplicateVote, into: &effects) }
+        }
         var awaited = AwaitedProposal(proposal: proposal)
         for reference in proposal.references {
             if let request = clients.held(reference) {
@@ -58,14 +61,12 @@ extension Replica {
                 awaited.missing.insert(reference.envelope)
             }
         }
-        if let complete = take(&awaited, from: peer, into: &effects) {
-            return onPrePrepare(complete, from: peer, now: now, into: &effects)
+        if awaited.missing.isEmpty {
+            guard let whole = take(awaited, from: peer, into: &effects) else { return }
+            return onPrePrepare(whole, from: peer, now: now, into: &effects)
         }
-        if let earlier = log[sequence].proposedDigest {
-            // What NEW-VIEW chose is fetched whole.
-            if earlier != proposal.digest { accuse(peer, of: .equivocation, into: &effects) }
-            return drop(.duplicateVote, into: &effects)
-        }
+        // What NEW-VIEW chose is fetched whole.
+        guard !isChosen else { return drop(.duplicateVote, into: &effects) }
         if isActive { highestProposed = max(highestProposed, sequence) }
         log[sequence].proposal = .awaiting(awaited)
         awaiting.append(sequence)
@@ -74,17 +75,17 @@ extension Replica {
         }
     }
 
-    /// The whole proposal, if all of it is here and it is within the bounds of a batch.
+    /// The proposal, of which nothing is missing, unless it is beyond the bounds of a batch.
     private func take(
-        _ awaited: inout AwaitedProposal,
+        _ awaited: AwaitedProposal,
         from peer: ReplicaID,
         into effects: inout [Effect]
     ) -> PrePrepare? {
-        guard awaited.missing.isEmpty, awaited.byteCount <= MessageLimits.batchBytes else {
-            if awaited.missing.isEmpty { accuse(peer, of: .batchOverLimits, into: &effects) }
+        guard awaited.byteCount <= MessageLimits.batchBytes else {
+            accuse(peer, of: .batchOverLimits, into: &effects)
             return nil
         }
-        return awaited.complete
+        return awaited.whole
     }
 
     /// A request that was checked here may be what a proposal waits for.
@@ -115,7 +116,7 @@ extension Replica {
             guard awaited.missing.isEmpty else { continue }
             awaiting.removeAll { $0 == sequence }
             let primary = logView.primary(in: configuration.size)
-            guard let whole = take(&awaited, from: primary, into: &effects) else { continue }
+            guard let whole = take(awaited, from: primary, into: &effects) else { continue }
             log[sequence].proposal = .none
             onPrePrepare(whole, from: primary, now: now, into: &effects)
         }
@@ -125,7 +126,6 @@ extension Replica {
     mutating func fetchRequests(into effects: inout [Effect]) {
         requestFetch = nil
         let primary = logView.primary(in: configuration.size)
-        awaiting.removeAll { !log.contains($0) }
         for sequence in awaiting {
             guard case .awaiting(let awaited) = log[sequence].proposal else { continue }
             let references = awaited.proposal.references

@@ -8,21 +8,6 @@ import StateStore
 /// A replica with a simulated shell round it: the very engine of the real one, its state in memory, a simulated disk, and, if it is
 /// faulty, behaviours between it and the network.
 final class SimulatedReplica {
-    private enum Held {
-        case message(PeerMessage, Recipient, after: LogPosition)
-        case replies([AddressedReply], after: LogPosition)
-        /// Checkpoints before this one, which a restart needs until the record of the later one is durable.
-        case discard(SequenceNumber, after: LogPosition)
-
-        var position: LogPosition {
-            switch self {
-            case .message(_, _, after: let position), .replies(_, after: let position),
-                .discard(_, after: let position):
-                position
-            }
-        }
-    }
-
     /// What a shell works at beside the engine.
     enum Work {
         case request(RequestCheck, RequestSource)
@@ -53,7 +38,7 @@ final class SimulatedReplica {
     private var tentative: (mark: TentativeMark, execution: Execution, results: [[[UInt8]]])?
     private let service = RegisterService()
     private var disk = SimulatedDisk()
-    private var held: [Held] = []
+    private var held = HeldEffects()
     private var effects: [Effect] = []
     private var behaviours: BehaviourStack
     private let clockOffset: UInt64
@@ -221,7 +206,7 @@ final class SimulatedReplica {
         isUp = false
         incarnation += 1
         disk.losePower()
-        held.removeAll()
+        held = HeldEffects()
         effects.removeAll()
         timer = nil
         isTurnScheduled = false
@@ -255,6 +240,7 @@ final class SimulatedReplica {
         transfer = StateTransfer(store: store, peers: world.members.filter { $0 != id }.map(\.index))
         let recovery = Recovery(executed: executed, records: systemRecords, log: disk.durableRecords)
         engine = world.scenario.options.recoverEngine(configuration, signer, recovery)
+        held = HeldEffects(durable: disk.durable)
         before = Marks(view: engine.view, executed: engine.executed, stable: engine.stable)
         drain()
     }
@@ -317,11 +303,12 @@ final class SimulatedReplica {
         case .persist(let record, let position):
             disk.append(record, at: position)
             if isCorrect { persisted(record, at: position) }
-            if conditions.sync.upperBound == 0, let end = disk.startSync() { disk.finishSync(end) }
-        case .send(let message, let recipient, let position):
-            hold(.message(message, recipient, after: position))
-        case .reply(let replies, let position):
-            hold(.replies(replies, after: position))
+            if conditions.sync.upperBound == 0, let end = disk.startSync() {
+                disk.finishSync(end)
+                release()
+            }
+        case .send(_, _, let position), .reply(_, let position), .discardCheckpoints(_, let position):
+            hold(effect, until: position)
         case .checkRequest(let check, let source):
             start(.request(check, source), conditions.check)
         case .checkBatch(let place, let checks):
@@ -363,8 +350,6 @@ final class SimulatedReplica {
             if isCorrect { world.report(world.oracle.took(root: root, at: sequence, by: id), from: self) }
             world.happened(self, "#", sequence.rawValue, "\(sequence) \(Trace.tag(root.prefix))")
             engine.checkpointTaken(sequence, root: root, now: clock, into: &effects)
-        case .discardCheckpoints(let sequence, let position):
-            hold(.discard(sequence, after: position))
         case .note(let event):
             world.note(event, by: self)
         }
@@ -482,23 +467,18 @@ final class SimulatedReplica {
 
     // MARK: Disk
 
-    private func hold(_ item: Held) {
-        if item.position.rawValue > disk.end {
+    private func hold(_ effect: Effect, until position: LogPosition) {
+        if position.rawValue > disk.end {
             world.report(
                 Violation(.durableFirst, "\(name) says something after a record that there is not"),
                 from: self
             )
         }
-        if item.position <= disk.durable { send(item) } else { held.append(item) }
+        if !held.hold(effect, until: position) { letOut(effect) }
     }
 
     private func release() {
-        guard !held.isEmpty else { return }
-        let waiting = held
-        held.removeAll(keepingCapacity: true)
-        for item in waiting {
-            if item.position <= disk.durable { send(item) } else { held.append(item) }
-        }
+        for effect in held.release(upTo: disk.durable) { letOut(effect) }
     }
 
     private func syncIfNeeded() {
@@ -508,19 +488,22 @@ final class SimulatedReplica {
 
     // MARK: Sending
 
-    private func send(_ item: Held) {
-        switch item {
-        case .message(let message, let recipient, after: _):
+    /// Carries out what rests on nothing any more that could be lost.
+    private func letOut(_ effect: Effect) {
+        switch effect {
+        case .send(let message, let recipient, after: _):
             if isCorrect { watch(message) }
             switch recipient {
             case .replica(let peer): send(message, to: peer)
             case .others:
                 for peer in world.members where peer != id { send(message, to: peer) }
             }
-        case .replies(let replies, after: _):
+        case .reply(let replies, after: _):
             for addressed in replies { send(addressed.reply, to: addressed.client) }
-        case .discard(let sequence, after: _):
+        case .discardCheckpoints(let sequence, after: _):
             store.releaseCheckpoints(before: sequence.rawValue)
+        default:
+            invariantViolated("an effect that waits for nothing was held")
         }
     }
 

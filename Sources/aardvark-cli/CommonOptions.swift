@@ -100,49 +100,10 @@ struct ClientOptions: ParsableArguments {
     }
 }
 
-/// The protocols by the names that the command line knows them by.
-enum ProtocolOption: String, CaseIterable, ExpressibleByArgument {
-    case pbft
-    case aardvark
-
-    /// The protocol as the cluster file has it.
-    var name: ClusterFile.ProtocolName {
-        switch self {
-        case .pbft: .pbft
-        case .aardvark: .aardvark
-        }
-    }
-}
-
-/// To whom the clients of a new cluster send their requests.
-enum DisseminationOption: String, CaseIterable, ExpressibleByArgument {
-    case primary
-    case all
-
-    /// The same as the cluster file has it.
-    var name: ClusterFile.Dissemination {
-        switch self {
-        case .primary: .primary
-        case .all: .all
-        }
-    }
-}
-
-/// What the state of a new cluster's replicas survives.
-enum DurabilityOption: String, CaseIterable, ExpressibleByArgument {
-    case powerLoss = "power-loss"
-    case processCrash = "process-crash"
-    case none
-
-    /// The same as the cluster file has it.
-    var name: ClusterFile.Durability {
-        switch self {
-        case .powerLoss: .powerLoss
-        case .processCrash: .processCrash
-        case .none: .none
-        }
-    }
-}
+// The command line knows these by the names that they have in the cluster file.
+extension ClusterFile.ProtocolName: ExpressibleByArgument {}
+extension ClusterFile.Dissemination: ExpressibleByArgument {}
+extension ClusterFile.Durability: ExpressibleByArgument {}
 
 /// How much a process logs.
 enum LogLevel: String, CaseIterable, ExpressibleByArgument {

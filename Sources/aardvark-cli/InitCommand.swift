@@ -12,7 +12,7 @@ struct PlanOptions: ParsableArguments {
     var clients: Int?
 
     @Option(name: .customLong("protocol"), help: ArgumentHelp("The protocol that replicas run. (default: aardvark)"))
-    var protocolOption: ProtocolOption?
+    var protocolName: ClusterFile.ProtocolName?
 
     @Option(
         name: .long,
@@ -20,7 +20,7 @@ struct PlanOptions: ParsableArguments {
             "What a replica's state survives: power-loss, process-crash, or none (in memory). (default: power-loss)"
         )
     )
-    var durability: DurabilityOption?
+    var durability: ClusterFile.Durability?
 
     @Option(
         name: .long,
@@ -28,7 +28,7 @@ struct PlanOptions: ParsableArguments {
             "To whom clients send requests: primary (to all after a time-out) or all at once. (default: primary)"
         )
     )
-    var dissemination: DisseminationOption?
+    var dissemination: ClusterFile.Dissemination?
 
     @Option(
         name: .long,
@@ -54,9 +54,9 @@ struct PlanOptions: ParsableArguments {
         var plan = ClusterFile.Plan()
         plan.replicas = replicas ?? plan.replicas
         plan.clients = clients ?? plan.clients
-        plan.protocolName = protocolOption?.name ?? plan.protocolName
-        plan.durability = durability?.name ?? plan.durability
-        plan.dissemination = dissemination?.name ?? plan.dissemination
+        plan.protocolName = protocolName ?? plan.protocolName
+        plan.durability = durability ?? plan.durability
+        plan.dissemination = dissemination ?? plan.dissemination
         plan.basePort = basePort
         if !host.isEmpty { plan.hosts = host }
         return plan

@@ -89,16 +89,16 @@ struct UpCommand: AsyncParsableCommand {
         let differences = [
             plan.replicas.flatMap { $0 == file.replicas.count ? nil : "\(file.replicas.count) replicas, not \($0)" },
             plan.clients.flatMap { $0 == file.clients.count ? nil : "\(file.clients.count) clients, not \($0)" },
-            plan.protocolOption.flatMap { option in
-                option.name == file.protocolName
+            plan.protocolName.flatMap { option in
+                option == file.protocolName
                     ? nil : "protocol \(file.protocolName.rawValue), not \(option.rawValue)"
             },
             plan.durability.flatMap { option in
-                option.name == file.durability
+                option == file.durability
                     ? nil : "durability \(file.durability.rawValue), not \(option.rawValue)"
             },
             plan.dissemination.flatMap { option in
-                option.name == file.dissemination
+                option == file.dissemination
                     ? nil : "dissemination \(file.dissemination.rawValue), not \(option.rawValue)"
             },
         ]

@@ -1,5 +1,6 @@
 import Cryptography
 import Messages
+import TestSupport
 import Testing
 
 @testable import Agreement

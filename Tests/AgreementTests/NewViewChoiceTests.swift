@@ -1,6 +1,7 @@
 import Cryptography
 import Invariants
 import Messages
+import TestSupport
 import Testing
 
 @testable import Agreement

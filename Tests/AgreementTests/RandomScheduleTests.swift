@@ -1,6 +1,7 @@
 import Agreement
 import Cryptography
 import Messages
+import TestSupport
 import Testing
 
 /// Seeded schedules with loss, duplication and reordering, slow disks and slow checks, and at most f faulty replicas: one history at

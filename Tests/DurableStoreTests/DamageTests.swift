@@ -4,6 +4,7 @@ import Disk
 import Foundation
 import Messages
 import StateStore
+import TestSupport
 import Testing
 
 @testable import DurableStore

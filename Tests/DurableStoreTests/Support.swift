@@ -1,38 +1,14 @@
 import Cryptography
 import Foundation
+import Invariants
 import Messages
 import StateStore
 import Synchronization
+import TestSupport
 import Testing
 
 @testable import Agreement
 @testable import DurableStore
-
-/// SplitMix64 (Steele, Lea and Flood, 2014): the same numbers from the same seed on every machine.
-struct SplitMix64 {
-    private var state: UInt64
-
-    init(seed: UInt64) {
-        state = seed
-    }
-
-    mutating func next() -> UInt64 {
-        state &+= 0x9E37_79B9_7F4A_7C15
-        var mixed = state
-        mixed = (mixed ^ (mixed >> 30)) &* 0xBF58_476D_1CE4_E5B9
-        mixed = (mixed ^ (mixed >> 27)) &* 0x94D0_49BB_1331_11EB
-        return mixed ^ (mixed >> 31)
-    }
-
-    /// A number from 0 to `bound` - 1.
-    mutating func below(_ bound: Int) -> Int {
-        Int(next() % UInt64(bound))
-    }
-
-    mutating func bytes(_ count: Int) -> [UInt8] {
-        (0..<count).map { _ in UInt8(truncatingIfNeeded: next() >> 24) }
-    }
-}
 
 /// A directory of a test's own, which is gone when the last reference to it is.
 final class Workplace {
@@ -193,7 +169,9 @@ final class Reports: Sendable {
 /// Signs nothing, at no cost.
 private struct NoSigner: Signer {
     func sign(_ message: [UInt8]) -> Signature {
-        guard let signature = Signature(Array(repeating: 0, count: 64)) else { fatalError("a signature has 64 bytes") }
+        guard let signature = Signature(Array(repeating: 0, count: 64)) else {
+            invariantViolated("a signature has 64 bytes")
+        }
         return signature
     }
 }

@@ -1,4 +1,5 @@
 import Messages
+import TestSupport
 import Testing
 
 /// What an attacker can make of golden messages: it is rejected, or it is the one encoding of what it decodes to.

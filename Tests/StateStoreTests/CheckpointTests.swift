@@ -1,5 +1,6 @@
 import Cryptography
 import StateStore
+import TestSupport
 import Testing
 
 struct CheckpointTests {

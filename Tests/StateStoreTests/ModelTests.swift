@@ -1,5 +1,6 @@
 import Cryptography
 import StateStore
+import TestSupport
 import Testing
 
 /// The store and the naive model go through the same random operations and must agree after each.

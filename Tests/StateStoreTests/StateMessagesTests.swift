@@ -1,5 +1,6 @@
 import Cryptography
 import StateStore
+import TestSupport
 import Testing
 
 /// Answers written by hand from the documented encoding.

@@ -1,4 +1,5 @@
 import StateStore
+import TestSupport
 import Testing
 
 /// The owner's side of a fetch: messages, retries, and when the state is installed.

@@ -1,5 +1,6 @@
 import Cryptography
 import StateStore
+import TestSupport
 import Testing
 
 /// A random state and the store that holds it, changed together.

@@ -41,17 +41,18 @@ enum Patience {
 
 /// A replica that tries again when a port is taken for a moment.
 private struct PersistentReplica: Service {
-    let server: ReplicaServer
+    /// Makes it anew for each try: the store is there after the first.
+    let makeServer: @Sendable () throws -> ReplicaServer
 
     func run() async throws {
         for _ in 1..<Patience.attempts {
             do {
-                return try await server.run()
+                return try await makeServer().run()
             } catch let error as OperatorError where error.kind == .unavailable {
                 try await Task.sleep(for: Patience.pause)
             }
         }
-        try await server.run()
+        try await makeServer().run()
     }
 }
 
@@ -119,7 +120,7 @@ final class RunningCluster: Sendable {
 
     // MARK: Replicas
 
-    /// Where a replica's store is; it is made when there is none, since a replica may try several times to get its ports.
+    /// Where a replica's store is; it is made when there is none.
     private func storage(_ number: Int) -> ReplicaServer.Storage? {
         guard file.durability != .none else { return nil }
         let path = "\(stores.path)/replica-\(number)"
@@ -127,11 +128,8 @@ final class RunningCluster: Sendable {
         return ReplicaServer.Storage(path: path, start: isThere ? .existing : .new)
     }
 
-    func startReplica(_ number: Int) throws {
-        let recording = try recordDirectory.map {
-            try InputRecording(path: "\($0)/replica-\(number)", logger: .silent)
-        }
-        let server = try ReplicaServer(
+    private func makeServer(_ number: Int, _ recording: InputRecording?) throws -> ReplicaServer {
+        try ReplicaServer(
             cluster: file,
             replica: ReplicaID(UInt8(number)),
             key: key(of: .replica(UInt8(number))),
@@ -140,7 +138,14 @@ final class RunningCluster: Sendable {
             recording: recording,
             logger: .silent
         )
-        let group = ServiceGroup(services: [PersistentReplica(server: server)], logger: .silent)
+    }
+
+    func startReplica(_ number: Int) throws {
+        let recording = try recordDirectory.map {
+            try InputRecording(path: "\($0)/replica-\(number)", logger: .silent)
+        }
+        let replica = PersistentReplica { [self] in try makeServer(number, recording) }
+        let group = ServiceGroup(services: [replica], logger: .silent)
         running.withLock { $0[number] = Running(group: group, task: Task { try await group.run() }) }
     }
 
