@@ -1,5 +1,6 @@
 internal import CRocksDB
 import Invariants
+import Synchronization
 
 #if canImport(Darwin)
     import Darwin
@@ -50,6 +51,7 @@ package final class Database: @unchecked Sendable {
     private var families: [OpaquePointer] = []
     private let readOptions: OpaquePointer
     private let writeOptions: OpaquePointer
+    private let failure = Mutex<DatabaseError?>(nil)
 
     /// Opens the database in a directory.
     ///
@@ -146,12 +148,12 @@ package final class Database: @unchecked Sendable {
 
     /// Makes all changes of a batch or none. They survive the end of the process, and after ``sync()`` the end of power.
     package func write(_ batch: WriteBatch) throws(DatabaseError) {
-        try checked { error in rocksdb_write(opened, writeOptions, batch.handle, error) }
+        try written { error in rocksdb_write(opened, writeOptions, batch.handle, error) }
     }
 
     /// Makes everything durable that was written before the call. Writing goes on meanwhile.
     package func sync() throws(DatabaseError) {
-        try checked { error in rocksdb_flush_wal(opened, 1, error) }
+        try written { error in rocksdb_flush_wal(opened, 1, error) }
     }
 
     /// How many changes were ever made to the database: it grows with each, and a database that lost some has less.
@@ -174,7 +176,21 @@ package final class Database: @unchecked Sendable {
         defer { rocksdb_flushoptions_destroy(options) }
         rocksdb_flushoptions_set_wait(options, 1)
         for family in families {
-            try checked { error in rocksdb_flush_cf(opened, options, family, error) }
+            try written { error in rocksdb_flush_cf(opened, options, family, error) }
+        }
+    }
+
+    /// Changes the database, unless that failed before: a build of RocksDB with assertions, as Debian's, ends the process
+    /// when a file is used again that could not be written.
+    private func written(
+        _ call: (UnsafeMutablePointer<UnsafeMutablePointer<CChar>?>) -> Void
+    ) throws(DatabaseError) {
+        if let failure = failure.withLock({ $0 }) { throw failure }
+        do {
+            try checked(call)
+        } catch {
+            failure.withLock { $0 = $0 ?? error }
+            throw error
         }
     }
 }

@@ -106,7 +106,8 @@ struct RefusalTests {
             try #require(reports.failures.map(\.kind) == [.full])
             try #require(reports.durable == [1])
             try #require(store.state.lastCheckpoint == nil)
-            store.abandon()
+            let closing = #expect(throws: StoreError.self) { try store.close() }
+            try #require(closing?.kind == .full)
             limitFiles(to: .max)
             let again = try workplace.open()
             try #require(again.state.keptCheckpoints.map(\.number) == [1])
