@@ -94,20 +94,34 @@ final class InputRecorder {
     /// How many bytes are kept at the most before the end of a turn.
     private static let mostBytes = 1 << 20
 
-    /// What the engine is to sign with, so that its signatures are recorded.
-    let signer: RecordingSigner
-
+    private let signer: RecordingSigner
     private let recording: InputRecording
     private var writer = RecordingWriter()
     private var bytes: [UInt8]
     private var isOpen = true
     private var isBegun = false
 
-    /// Begins the recording of an engine in its initial state. Nothing is written before the first turn.
-    init(of configuration: ReplicaConfiguration, signer: any Signer, into recording: InputRecording) {
+    /// Begins the recording of an engine that was just made. Nothing is written before the first turn.
+    ///
+    /// - Parameters:
+    ///   - configuration: What the engine was told.
+    ///   - recovery: What it goes on from; nil for the initial state.
+    ///   - signer: What it signs with.
+    ///   - recording: The file.
+    init(
+        of configuration: ReplicaConfiguration,
+        recovering recovery: Recovery?,
+        signer: RecordingSigner,
+        into recording: InputRecording
+    ) {
         self.recording = recording
-        self.signer = RecordingSigner(signer)
-        bytes = RecordingWriter.header(of: configuration)
+        self.signer = signer
+        let start = RecordedStart(of: configuration, recovering: recovery, signatures: signer.take())
+        bytes = RecordingWriter.header(of: start) ?? []
+        if bytes.isEmpty {
+            isOpen = false
+            recording.end(because: "the replica's protocol log is too long to be recorded")
+        }
     }
 
     /// Adds an input and what it brought forth.

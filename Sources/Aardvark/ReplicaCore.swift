@@ -60,16 +60,24 @@ final class ReplicaCore {
             limits: limits,
             clients: cluster.clientKeys
         )
+        let recordingSigner = recording.map { _ in RecordingSigner(key) }
+        let signer: any Signer = recordingSigner ?? key
         let recovery = storage.takeRecovery()
         if let recovery {
-            // A recording begins with an engine in its initial state.
-            recording?.end(because: "a replica that goes on from its store cannot be recorded")
-            recorder = nil
-            engine = Replica(configuration: configuration, signer: key, recovering: recovery)
+            engine = Replica(configuration: configuration, signer: signer, recovering: recovery)
             held = HeldEffects(durable: LogPosition(recovered: recovery.log.count))
         } else {
-            recorder = recording.map { InputRecorder(of: configuration, signer: key, into: $0) }
-            engine = Replica(configuration: configuration, signer: recorder?.signer ?? key)
+            engine = Replica(configuration: configuration, signer: signer)
+        }
+        if let recording, let recordingSigner {
+            recorder = InputRecorder(
+                of: configuration,
+                recovering: recovery,
+                signer: recordingSigner,
+                into: recording
+            )
+        } else {
+            recorder = nil
         }
         verifier = RequestVerifier(cluster: cluster.clusterID, replica: replica, key: key)
         self.storage = storage

@@ -14,9 +14,26 @@ public struct RecordedSignature: Sendable, Hashable {
         self.signature = signature
     }
 
-    init(message: Digest, signature: Signature) {
+    private init(message: Digest, signature: Signature) {
         self.message = message
         self.signature = signature
+    }
+
+    static func append(_ signatures: [RecordedSignature], to bytes: inout [UInt8]) {
+        bytes.append(littleEndian: UInt16(signatures.count))
+        for signed in signatures {
+            signed.message.append(to: &bytes)
+            signed.signature.append(to: &bytes)
+        }
+    }
+
+    static func read(_ reader: inout ByteReader) throws(MalformedMessage) -> [RecordedSignature] {
+        var signatures: [RecordedSignature] = []
+        for _ in 0..<(try reader.readUInt16()) {
+            let message = try reader.readDigest()
+            signatures.append(RecordedSignature(message: message, signature: try reader.readSignature()))
+        }
+        return signatures
     }
 }
 
@@ -39,11 +56,7 @@ public struct RecordedInput: Sendable {
         body.append(littleEndian: now.wall.nanoseconds)
         body.append(littleEndian: effects)
         body.append(littleEndian: digest)
-        body.append(littleEndian: UInt16(signatures.count))
-        for signed in signatures {
-            signed.message.append(to: &body)
-            signed.signature.append(to: &body)
-        }
+        RecordedSignature.append(signatures, to: &body)
         input.append(to: &body)
         guard body.count <= Recording.mostInputBytes else { return false }
         bytes.append(littleEndian: UInt32(body.count))
@@ -58,8 +71,8 @@ public struct RecordedInput: Sendable {
 public enum RecordingError: Error, Hashable, Sendable, CustomStringConvertible {
     /// The bytes do not begin as a recording does.
     case notARecording
-    /// The format is later than ``Recording/version``.
-    case newerFormat(UInt16)
+    /// The format is not ``Recording/version``.
+    case otherFormat(UInt16)
     /// The header is damaged, or ends before its end.
     case damagedHeader
     /// The recording has a setting that this engine has not, or lacks one that it has: another version of the engine made it.
@@ -72,8 +85,8 @@ public enum RecordingError: Error, Hashable, Sendable, CustomStringConvertible {
         switch self {
         case .notARecording:
             "this is not a recording of a replica"
-        case .newerFormat(let version):
-            "the recording has format \(version), and this program reads formats up to \(Recording.version)"
+        case .otherFormat(let version):
+            "the recording has format \(version), and this program reads format \(Recording.version) only"
         case .damagedHeader:
             "the header of the recording is damaged"
         case .otherSettings(let name):
@@ -88,24 +101,25 @@ public enum RecordingError: Error, Hashable, Sendable, CustomStringConvertible {
 ///
 /// Header: 8 bytes that say what the file is, the format's version (u16), the length of the rest (u32), a checksum (u64), then: cluster
 /// (32 bytes), number of replicas and the replica's own (u8 each), the number of settings (u8) and each with its length, name and value
-/// (u64), the number of clients (u32) and each (u32, the epoch of its key as u32, and the key).
+/// (u64), the number of clients (u32) and each (u32, the epoch of its key as u32, and the key), and what it went on from: 0 (u8) for the
+/// initial state, or 1, the batch that the state contained last (u64), the number of the engine's entries (u32) and each (key and, after
+/// a byte 1, value; or 0), the number of log records (u32) and each, the number of checkpoints (u32) and each (u64 and root), and the
+/// number of signatures (u16) and each, as in an input. What has no fixed length has its length (u32) before it.
 ///
 /// Input: the length of the body (u32), its complement, a checksum of the body (u64), and the body: what the clocks said (u64 each), the
 /// number of effects (u32), the digest (u64), the number of signatures (u16) and each (digest and signature), and the input. Integers are
 /// little-endian; a checksum is the beginning of the digest of what it covers. The replica's keys are not in it; what clients asked for
 /// is.
 public enum Recording {
-    /// The version of the format that is written here, and the highest one that is read.
-    public static let version: UInt16 = 1
+    /// The version of the format that is written and read here.
+    public static let version: UInt16 = 2
 
-    /// The longest body of an input, in bytes.
+    /// The longest header, and the longest body of an input, in bytes.
     public static let mostInputBytes = 1 << 30
 
     static let magic = Array("AARDVREC".utf8)
     static let headerPrefixBytes = 8 + 2 + 4 + 8
     static let inputPrefixBytes = 4 + 4 + 8
-    /// Room for 200,000 clients.
-    static let mostHeaderBytes = 8 << 20
 
     static func checksum(_ bytes: [UInt8]) -> UInt64 { Digest.of(bytes).prefix }
 }
@@ -114,21 +128,14 @@ public enum Recording {
 public struct RecordingWriter: Sendable {
     private var digest = EffectDigest()
 
-    /// Begins a recording of a replica in its initial state.
+    /// Begins a recording, whose header comes first.
     public init() {}
 
-    /// The bytes that a recording begins with.
-    public static func header(of configuration: ReplicaConfiguration) -> [UInt8] {
-        var body = configuration.cluster.bytes
-        body.append(UInt8(configuration.size.replicas))
-        body.append(configuration.replica.rawValue)
-        RecordingSettings.append(configuration.switches, configuration.limits, to: &body)
-        body.append(littleEndian: UInt32(configuration.clients.count))
-        for client in configuration.clients {
-            body.append(littleEndian: client.client.rawValue)
-            body.append(littleEndian: client.epoch.rawValue)
-            body.append(contentsOf: client.key.bytes)
-        }
+    /// The bytes that a recording begins with; nil when they are more than ``Recording/mostInputBytes``.
+    public static func header(of start: RecordedStart) -> [UInt8]? {
+        var body: [UInt8] = []
+        start.append(to: &body)
+        guard body.count <= Recording.mostInputBytes else { return nil }
         var bytes = Recording.magic
         bytes.append(littleEndian: Recording.version)
         bytes.append(littleEndian: UInt32(body.count))
@@ -199,79 +206,29 @@ public struct RecordingReader: Sendable {
 
     /// Reads the header.
     ///
-    /// - Returns: What the replica was told at its start; nil when more bytes are needed.
-    public mutating func readHeader() throws(RecordingError) -> ReplicaConfiguration? {
+    /// - Returns: How the run began; nil when more bytes are needed.
+    public mutating func readHeader() throws(RecordingError) -> RecordedStart? {
         let known = min(unread, Recording.magic.count)
         guard bytes[position..<(position + known)].elementsEqual(Recording.magic.prefix(known)) else {
             throw .notARecording
         }
         guard unread >= Recording.headerPrefixBytes else { return nil }
         let prefix = try headerPrefix()
-        guard prefix.version >= 1 else { throw .damagedHeader }
-        guard prefix.version <= Recording.version else { throw .newerFormat(prefix.version) }
-        guard prefix.length <= Recording.mostHeaderBytes else { throw .damagedHeader }
+        guard prefix.version == Recording.version else { throw .otherFormat(prefix.version) }
+        guard prefix.length <= Recording.mostInputBytes else { throw .damagedHeader }
         guard unread - Recording.headerPrefixBytes >= prefix.length else { return nil }
         let start = position + Recording.headerPrefixBytes
         let body = Array(bytes[start..<(start + prefix.length)])
         guard Recording.checksum(body) == prefix.checksum else { throw .damagedHeader }
-        let configuration = try Self.configuration(body)
+        let found = try RecordedStart(decoding: body)
         take(Recording.headerPrefixBytes + prefix.length)
-        return configuration
+        return found
     }
 
     private func headerPrefix() throws(RecordingError) -> (version: UInt16, length: Int, checksum: UInt64) {
         var reader = ByteReader(bytes, in: (position + Recording.magic.count)..<bytes.count)
         do throws(MalformedMessage) {
             return (try reader.readUInt16(), Int(try reader.readUInt32()), try reader.readUInt64())
-        } catch {
-            throw .damagedHeader
-        }
-    }
-
-    private static func configuration(_ body: [UInt8]) throws(RecordingError) -> ReplicaConfiguration {
-        guard body.count >= ClusterID.byteCount, let cluster = ClusterID(Array(body.prefix(ClusterID.byteCount))) else {
-            throw .damagedHeader
-        }
-        var reader = ByteReader(body, in: ClusterID.byteCount..<body.count)
-        let members = try members(&reader)
-        let (switches, limits) = try RecordingSettings.read(&reader)
-        let clients = try clients(&reader)
-        guard limits.problem == nil else { throw .damagedHeader }
-        return ReplicaConfiguration(
-            size: members.size,
-            replica: members.replica,
-            cluster: cluster,
-            switches: switches,
-            limits: limits,
-            clients: clients
-        )
-    }
-
-    private static func members(
-        _ reader: inout ByteReader
-    ) throws(RecordingError) -> (size: ClusterSize, replica: ReplicaID) {
-        do throws(MalformedMessage) {
-            let count = Int(try reader.readUInt8())
-            let replica = try reader.readReplica()
-            guard let size = ClusterSize(replicas: count), size.contains(replica) else { throw .badField(.replica) }
-            return (size, replica)
-        } catch {
-            throw .damagedHeader
-        }
-    }
-
-    private static func clients(_ reader: inout ByteReader) throws(RecordingError) -> [ClientKey] {
-        do throws(MalformedMessage) {
-            let count = try Input.readCount(&reader, most: .max, eachAtLeast: 8 + PublicKey.byteCount, .clients)
-            var clients: [ClientKey] = []
-            clients.reserveCapacity(count)
-            for _ in 0..<count {
-                let client = ClientID(try reader.readUInt32())
-                let epoch = KeyEpoch(try reader.readUInt32())
-                clients.append(ClientKey(client, try reader.readPublicKey(), epoch: epoch))
-            }
-            try reader.finish()
-            return clients
         } catch {
             throw .damagedHeader
         }
@@ -312,11 +269,7 @@ public struct RecordingReader: Sendable {
         let wall = Timestamp(nanoseconds: try reader.readUInt64())
         let effects = try reader.readUInt32()
         let digest = try reader.readUInt64()
-        var signatures: [RecordedSignature] = []
-        for _ in 0..<(try reader.readUInt16()) {
-            let message = try reader.readDigest()
-            signatures.append(RecordedSignature(message: message, signature: try reader.readSignature()))
-        }
+        let signatures = try RecordedSignature.read(&reader)
         return RecordedInput(
             now: ClockReading(monotonic: monotonic, wall: wall),
             input: try Input(decoding: body, from: reader.position),

@@ -35,10 +35,16 @@ public struct Replay: ~Copyable {
     private var state: SequenceNumber?
     private var isTentative = false
 
-    /// Begins the run of a replica in its initial state.
-    public init(of configuration: ReplicaConfiguration) {
-        self.configuration = configuration
-        replica = Replica(configuration: configuration, signer: RecordedSigner(signatures: []))
+    /// Begins a run as the recorded one began.
+    public init(of start: RecordedStart) {
+        configuration = start.configuration
+        let signer = RecordedSigner(signatures: start.signatures)
+        replica =
+            if let recovery = start.recovery {
+                Replica(configuration: configuration, signer: signer, recovering: recovery)
+            } else {
+                Replica(configuration: configuration, signer: signer)
+            }
     }
 
     /// Gives the engine the next input.

@@ -24,8 +24,7 @@ struct ReplicaCommand: AsyncParsableCommand {
               aardvark replica --cluster cluster/cluster.yaml --id 0
 
             With --record FILE it also writes down every input of its protocol engine, so that `aardvark-lab replay FILE` can \
-            step through the same run later. The file holds what clients asked for, and no keys; it grows with all that arrives. \
-            A recording begins where the replica begins: one that goes on from its store cannot be recorded.
+            step through the same run later. The file holds what clients asked for, and no keys; it grows with all that arrives.
             """
     )
 

@@ -51,13 +51,13 @@ struct ReplayCommand: ParsableCommand {
 
     func run() throws {
         let source = try RecordingSource(path: file)
-        guard let configuration = try source.header() else {
+        guard let start = try source.header() else {
             throw source.failure("the recording ends within its header")
         }
-        if !json { describe(configuration) }
-        var replay = Replay(of: configuration)
+        if !json { describe(start) }
+        var replay = Replay(of: start)
         var trace = ReplayTrace(showsAll: trace, write: json ? { _ in } : { print($0) })
-        var report = ReplayReport(of: configuration)
+        var report = ReplayReport(of: start.configuration)
         var damage: RecordingError?
         while to.map({ report.inputs < $0 }) ?? true {
             let recorded: RecordedInput?
@@ -83,12 +83,16 @@ struct ReplayCommand: ParsableCommand {
         try finish(report, damage.map { source.failure("\($0)") })
     }
 
-    private func describe(_ configuration: ReplicaConfiguration) {
+    private func describe(_ start: RecordedStart) {
+        let configuration = start.configuration
         let name = ReplayReport.protocolName(configuration.switches)
         print(
             "replica \(configuration.replica) of \(configuration.size.replicas), \(name), \(configuration.clients.count) clients"
         )
         print("cluster \(configuration.cluster)")
+        if let recovery = start.recovery {
+            print("it went on from its store: executed up to \(recovery.executed), \(recovery.log.count) log records")
+        }
         print(ReplayTrace.legend)
         print("")
     }
@@ -194,7 +198,7 @@ private final class RecordingSource {
         LabError(sentence: "\(path): \(reason)", exitCode: ExitCodes.malformedData)
     }
 
-    func header() throws -> ReplicaConfiguration? {
+    func header() throws -> RecordedStart? {
         do {
             while true {
                 if let found = try reader.readHeader() { return found }

@@ -26,8 +26,8 @@ struct RecordingTests {
     private func replay(_ path: String) throws -> (inputs: UInt64, view: View, executed: SequenceNumber) {
         var reader = RecordingReader()
         reader.feed(try Data(contentsOf: URL(filePath: path)))
-        let configuration = try #require(try reader.readHeader())
-        var replay = Replay(of: configuration)
+        let start = try #require(try reader.readHeader())
+        var replay = Replay(of: start)
         while let recorded = try reader.next() {
             let deviation = replay.step(recorded).deviation
             guard deviation == nil else {

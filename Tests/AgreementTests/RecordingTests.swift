@@ -27,7 +27,7 @@ struct RecordingTests {
             return true
         }
         do throws(RecordingError) {
-            var header: ReplicaConfiguration?
+            var header: RecordedStart?
             while header == nil {
                 header = try reader.readHeader()
                 if header == nil, !feed() { break }
@@ -93,6 +93,36 @@ struct RecordingTests {
         }
     }
 
+    @Test(arguments: everySwitch)
+    func `A run that goes on from the store is stepped through again`(switches: ProtocolSwitches) throws {
+        let cluster = eventfulRun(switches)
+        for replica in cluster.live { replica.restart() }
+        for replica in cluster.live {
+            for peer in cluster.live where peer.id != replica.id { replica.peerConnected(peer.id.rawValue) }
+        }
+        cluster.deliverAll()
+        cluster.advance(by: 20_000_000_000)
+        cluster.client(2).submit("c", ticket: 2)
+        cluster.deliverAll()
+        cluster.advance(by: 20_000_000_000)
+        for replica in cluster.live {
+            let recorder = try #require(replica.recorder)
+            var reader = RecordingReader()
+            reader.feed(recorder.bytes)
+            let start = try #require(try reader.readHeader())
+            let recovery = try #require(start.recovery)
+            #expect(!recovery.log.isEmpty)
+            #expect(!recovery.records.isEmpty)
+            #expect(replica.executed > recovery.executed)
+            let outcome = replay(recorder.bytes)
+            #expect(outcome.error == nil)
+            #expect(outcome.deviation == nil)
+            #expect(outcome.inputs == UInt64(recorder.starts.count))
+            #expect(outcome.executed == replica.executed)
+            #expect(outcome.view == replica.view)
+        }
+    }
+
     /// A primary that orders two batches: a recording of few bytes.
     private func shortRun() throws -> TestRecorder {
         let cluster = TestCluster(isRecorded: true)
@@ -144,8 +174,8 @@ struct RecordingTests {
     ) throws -> [UInt8] {
         var reader = RecordingReader()
         reader.feed(bytes)
-        let configuration = try #require(try reader.readHeader())
-        var result = RecordingWriter.header(of: configuration)
+        let start = try #require(try reader.readHeader())
+        var result = try #require(RecordingWriter.header(of: start))
         while let recorded = try reader.next() { #expect(change(reader.inputs, recorded).append(to: &result)) }
         return result
     }
@@ -223,8 +253,10 @@ struct RecordingTests {
     @Test func `What is no recording of this version is refused`() throws {
         let bytes = try shortRun().bytes
         var newer = bytes
-        newer[8] = 2
-        #expect(replay(newer).error == .newerFormat(2))
+        newer[8] = 3
+        #expect(replay(newer).error == .otherFormat(3))
+        newer[8] = 1
+        #expect(replay(newer).error == .otherFormat(1))
         #expect(replay(Array("a file of something else".utf8)).error == .notARecording)
         #expect(replay([]) == Outcome())
         let name = Array("checkpoint_interval".utf8)
@@ -245,7 +277,7 @@ struct RecordingTests {
         #expect(RecordingSettings.count == settings)
     }
 
-    @Test func `The header says what the replica was told`() throws {
+    @Test func `The header says what the replica was told and went on from`() throws {
         var limits = Limits.small
         limits.pipelineDepth = 3
         limits.waitingReads = 17
@@ -262,8 +294,26 @@ struct RecordingTests {
             clients: keys.genesis
         )
         var reader = RecordingReader()
-        reader.feed(RecordingWriter.header(of: told))
-        let read = try #require(try reader.readHeader())
+        let signed = RecordedSignature(of: [1], CheapSigner.replica(ReplicaID(6)).sign([1]))
+        let recovery = Recovery(
+            executed: SequenceNumber(8),
+            records: [SystemRecord(key: [1], value: [2, 3]), SystemRecord(key: [4], value: nil)],
+            log: [
+                .prepared(View(2), SequenceNumber(9), Digest.of([1])), .prepared(View(2), SequenceNumber(10), .zero),
+            ],
+            checkpoints: [Recovery.OwnCheckpoint(sequence: SequenceNumber(8), root: Digest.of([2]))]
+        )
+        let header = RecordingWriter.header(of: RecordedStart(of: told, recovering: recovery, signatures: [signed]))
+        let bytes = try #require(header)
+        reader.feed(bytes)
+        let start = try #require(try reader.readHeader())
+        #expect(RecordingWriter.header(of: start) == bytes)
+        #expect(start.signatures == [signed])
+        #expect(start.recovery?.executed == SequenceNumber(8))
+        #expect(start.recovery?.records.count == 2)
+        #expect(start.recovery?.log.map(\.sequence) == [SequenceNumber(9), SequenceNumber(10)])
+        #expect(start.recovery?.checkpoints.map(\.root) == [Digest.of([2])])
+        let read = start.configuration
         #expect(read.size == told.size)
         #expect(read.replica == told.replica)
         #expect(read.cluster == told.cluster)

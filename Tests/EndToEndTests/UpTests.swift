@@ -67,9 +67,28 @@ struct UpTests {
                 #expect(replayed.output.hasSuffix("the same run: every input had the effects that were recorded\n"))
             }
             try await spoil("records/replica-0.recording", in: workspace)
+            try await recordAgain(in: workspace)
 
             let again = try await workspace.complain(arguments: up, code: 73)
             #expect(again == "records/replica-0.recording: the recording exists already and is not overwritten")
+        }
+    }
+
+    /// A recording of the same cluster, which goes on from its stores.
+    private func recordAgain(in workspace: Workspace) async throws {
+        let again = try workspace.startWatched("up", "--directory", "recorded", "--record", "later")
+        try await waitUntilServing(again)
+        let get = try await workspace.run(arguments: [
+            "kv", "incr", "visits", "--cluster", "recorded/cluster.yaml",
+        ])
+        #expect(get.output == "1\n", "\(get.errors)")
+        again.send(SIGINT)
+        #expect(try await again.ending() == .exit(0), "\(again.errors)")
+        for number in 0..<4 {
+            let replayed = try await workspace.runLab("replay", "later/replica-\(number).recording")
+            #expect(replayed.ending == .exit(0), "\(replayed.errors)")
+            #expect(replayed.output.contains("\nit went on from its store: "))
+            #expect(replayed.output.hasSuffix("the same run: every input had the effects that were recorded\n"))
         }
     }
 

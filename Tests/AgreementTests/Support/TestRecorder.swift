@@ -33,9 +33,11 @@ final class TestRecorder {
     /// Where each input begins.
     private(set) var starts: [Int] = []
 
-    init(of configuration: ReplicaConfiguration, signer: CheapSigner) {
-        self.signer = NotingSigner(signer)
-        bytes = RecordingWriter.header(of: configuration)
+    /// Begins the recording of an engine that was just made with the signer.
+    init(of configuration: ReplicaConfiguration, recovering recovery: Recovery? = nil, signer: NotingSigner) {
+        self.signer = signer
+        let start = RecordedStart(of: configuration, recovering: recovery, signatures: signer.take())
+        bytes = RecordingWriter.header(of: start) ?? []
     }
 
     func add(_ input: Input, now: ClockReading, effects: ArraySlice<Effect>) {

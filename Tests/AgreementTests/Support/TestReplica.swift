@@ -59,7 +59,7 @@ final class TestReplica {
     var replies: [AddressedReply] = []
 
     /// What was recorded, if it was to be.
-    let recorder: TestRecorder?
+    private(set) var recorder: TestRecorder?
 
     init(_ id: UInt8, keys: Keys, limits: Limits = .small, isRecorded: Bool = false) {
         self.id = ReplicaID(id)
@@ -72,9 +72,9 @@ final class TestReplica {
             limits: limits,
             clients: keys.genesis
         )
-        let signer = CheapSigner.replica(ReplicaID(id))
+        let signer = TestRecorder.NotingSigner(CheapSigner.replica(ReplicaID(id)))
+        engine = Replica(configuration: configuration, signer: signer)
         recorder = isRecorded ? TestRecorder(of: configuration, signer: signer) : nil
-        engine = Replica(configuration: configuration, signer: recorder?.signer ?? signer)
     }
 
     var executed: SequenceNumber { engine.executed }
@@ -173,15 +173,14 @@ final class TestReplica {
         let executed = stableState?.sequence ?? .zero
         service = stableState?.service ?? ToyService()
         records = stableState?.records ?? [:]
-        engine = Replica(
-            configuration: configuration,
-            signer: CheapSigner.replica(id),
-            recovering: Recovery(
-                executed: executed,
-                records: records.map { SystemRecord(key: $0.key, value: $0.value) },
-                log: journal
-            )
+        let recovery = Recovery(
+            executed: executed,
+            records: records.map { SystemRecord(key: $0.key, value: $0.value) },
+            log: journal
         )
+        let signer = TestRecorder.NotingSigner(CheapSigner.replica(id))
+        engine = Replica(configuration: configuration, signer: signer, recovering: recovery)
+        if recorder != nil { recorder = TestRecorder(of: configuration, recovering: recovery, signer: signer) }
     }
 
     /// Has the state that it wants, with these entries of the engine's.
