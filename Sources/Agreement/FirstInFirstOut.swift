@@ -38,3 +38,11 @@ struct FirstInFirstOut<Element: Sendable>: Sendable {
         return before - count
     }
 }
+
+extension FirstInFirstOut: Sequence {
+    /// The elements in the order in which they were put in.
+    func makeIterator() -> AnyIterator<Element> {
+        var rest = elements[head...].makeIterator()
+        return AnyIterator { rest.next() ?? nil }
+    }
+}

@@ -18,6 +18,16 @@ public struct Instant: Hashable, Comparable, Sendable {
         let (sum, overflow) = self.nanoseconds.addingReportingOverflow(nanoseconds)
         return Instant(nanoseconds: overflow ? .max : sum)
     }
+
+    /// The point `nanoseconds` earlier, or the clock's start when that is later.
+    func before(nanoseconds: UInt64) -> Instant {
+        Instant(nanoseconds: self.nanoseconds - min(nanoseconds, self.nanoseconds))
+    }
+
+    /// How many nanoseconds this point is after `earlier`; 0 when it is not after it.
+    func nanoseconds(since earlier: Instant) -> UInt64 {
+        self > earlier ? nanoseconds - earlier.nanoseconds : 0
+    }
 }
 
 /// What the shell's clocks say when it hands the engine an input. The engine reads no clock of its own.
