@@ -67,11 +67,11 @@ struct WatchedRequest: Hashable, Sendable {
     let client: ClientID
     let session: SessionID
     let number: RequestNumber
+}
 
+extension WatchedRequest {
     init(_ request: Request) {
-        client = request.client
-        session = request.session
-        number = request.number
+        self.init(client: request.client, session: request.session, number: request.number)
     }
 }
 
