@@ -1,0 +1,176 @@
+import Messages
+
+/// What throughput the primary must reach: learnt from the views before, and raised until it misses it (Aardvark section 5.3, adaptive
+/// throughput), so that every primary is replaced in the end.
+///
+/// Work is measured from checkpoint to checkpoint, over at least ``RobustnessLimits/Monitoring/measuringNanoseconds``: over less, one pause
+/// of 100 ms would be taken for a slow primary. Such an interval is judged by the requirement at its start.
+///
+/// The requirement starts at 0.9 times the recent best and rises by 1 % of that with each checkpoint after the grace period. The recent
+/// best is the (f + 1)-th highest mean of the last n views that have one, which no burst of f faulty primaries can raise and no f slow
+/// ones can lower. (Aardvark takes the highest.) While there are not f + 1 means there is no requirement.
+///
+/// A new cluster, or one that forgot, has learnt nothing yet; and 1 % takes long to follow when
+/// the load has grown to many times what it was, which is what Aublin, Ben Mokhtar and Quema's attack uses (ICDCS 2013, section III: a
+/// load spike with a primary that lies low). So a view ends, beyond Aardvark's rules, with the first checkpoint after four grace periods,
+/// whatever its primary has achieved.
+///
+/// An interval is not judged, and does not count in the view's mean, when it was spoilt: by catch-up, for want of backlog, or because
+/// nothing was proposed for longer than clients wait before they ask every replica (and this replica was asked nothing, or the primary
+/// would be suspected for it): then nothing was offered. A load that falls without such a pause looks like a slow primary; until the
+/// means have followed, up to 2f + 1 views end early, each after a longer grace period.
+struct RequiredThroughput: Sendable {
+    /// What an interval shows.
+    enum Verdict: Hashable, Sendable {
+        /// The requirement was met.
+        case met
+        /// It was not. Both in work a second.
+        case missed(observed: UInt64, required: UInt64)
+        /// The view has lasted as long as one may.
+        case expired
+    }
+
+    private struct Interval: Sendable {
+        let start: Instant
+        let required: UInt64?
+        var work: UInt64 = 0
+        var isSpoilt = false
+    }
+
+    private let size: ClusterSize
+    private let limits: RobustnessLimits.Monitoring
+
+    /// The means of the last n views that have one, the latest last.
+    private var means: [UInt64] = []
+    /// How many times as long as usual the grace period is: doubled by each view that was too slow from the start.
+    private(set) var graceFactor: UInt64 = 1
+
+    // Of this view.
+    private var graceEnd: Instant?
+    private var viewEnd = Instant(nanoseconds: 0)
+    private var startValue: UInt64?
+    private var raises: UInt64 = 0
+    private var interval: Interval?
+    private var measuredWork: UInt64 = 0
+    private var measuredNanoseconds: UInt64 = 0
+    private var lastProposal = Instant(nanoseconds: 0)
+    private var hasMet = false
+    private var hasMissed = false
+
+    init(size: ClusterSize, limits: RobustnessLimits.Monitoring) {
+        self.size = size
+        self.limits = limits
+    }
+
+    /// The requirement now, in work a second; nil when there is none.
+    var required: UInt64? {
+        startValue.map { $0.scaled(by: raises.multiplied(limits.raisePercent).added(100), over: 100) }
+    }
+
+    /// The (f + 1)-th highest of the means.
+    private var recentBest: UInt64? {
+        means.count > size.faults ? means.sorted(by: >)[size.faults] : nil
+    }
+
+    /// A view begins.
+    ///
+    /// - Parameters:
+    ///   - factor: By how much the monitor's back-off extends the grace period.
+    ///   - now: The monotonic clock.
+    mutating func enteredView(factor: UInt64, now: Instant) {
+        leftView()
+        let grace = limits.graceNanoseconds.multiplied(graceFactor).multiplied(factor)
+        graceEnd = now.advanced(byNanoseconds: grace)
+        viewEnd = now.advanced(byNanoseconds: grace.multiplied(limits.viewGracePeriods))
+        startValue = recentBest.map { $0.scaled(by: limits.requirementPercent, over: 100) }
+        lastProposal = now
+    }
+
+    /// The view is over: its mean counts from now on.
+    mutating func leftView() {
+        if measuredNanoseconds > 0 {
+            means.append(measuredWork.scaled(by: 1_000_000_000, over: measuredNanoseconds))
+            if means.count > size.replicas { means.removeFirst() }
+        }
+        if hasMet {
+            graceFactor = 1
+        } else if hasMissed {
+            graceFactor = min(2 * graceFactor, limits.mostGraceFactor)
+        }
+        graceEnd = nil
+        startValue = nil
+        raises = 0
+        interval = nil
+        measuredWork = 0
+        measuredNanoseconds = 0
+        hasMet = false
+        hasMissed = false
+    }
+
+    /// A batch was proposed.
+    mutating func proposed(now: Instant) {
+        if now.nanoseconds(since: lastProposal) > limits.idleNanoseconds { spoil() }
+        lastProposal = now
+    }
+
+    /// The interval shows nothing about the primary.
+    mutating func spoil() {
+        interval?.isSpoilt = true
+    }
+
+    /// A batch was executed.
+    mutating func executed(work: UInt64) {
+        guard let interval else { return }
+        self.interval?.work = interval.work.added(work)
+    }
+
+    /// The last batch before a checkpoint was executed.
+    mutating func checkpoint(now: Instant) -> Verdict? {
+        guard let graceEnd, now >= graceEnd else { return nil }
+        raises += 1
+        let verdict = judgeInterval(now: now)
+        if case .missed = verdict { return verdict }
+        return now >= viewEnd ? .expired : verdict
+    }
+
+    private mutating func judgeInterval(now: Instant) -> Verdict? {
+        guard let interval, !interval.isSpoilt else {
+            self.interval = Interval(start: now, required: required)
+            return nil
+        }
+        let elapsed = now.nanoseconds(since: interval.start)
+        guard elapsed >= limits.measuringNanoseconds else { return nil }
+        let observed = interval.work.scaled(by: 1_000_000_000, over: elapsed)
+        measuredWork = measuredWork.added(interval.work)
+        measuredNanoseconds = measuredNanoseconds.added(elapsed)
+        self.interval = Interval(start: now, required: required)
+        guard let required = interval.required else { return nil }
+        if observed >= required {
+            hasMet = true
+            return .met
+        }
+        hasMissed = true
+        return .missed(observed: observed, required: required)
+    }
+}
+
+extension UInt64 {
+    /// `self` times `factor` over `divisor`, which is not 0; the highest number when that is more.
+    func scaled(by factor: UInt64, over divisor: UInt64) -> UInt64 {
+        let product = multipliedFullWidth(by: factor)
+        guard product.high < divisor else { return .max }
+        return divisor.dividingFullWidth(product).quotient
+    }
+
+    /// The product; the highest number when it is more.
+    func multiplied(_ factor: UInt64) -> UInt64 {
+        let (product, overflow) = multipliedReportingOverflow(by: factor)
+        return overflow ? .max : product
+    }
+
+    /// The sum; the highest number when it is more.
+    func added(_ other: UInt64) -> UInt64 {
+        let (sum, overflow) = addingReportingOverflow(other)
+        return overflow ? .max : sum
+    }
+}
