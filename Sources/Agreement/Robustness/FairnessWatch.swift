@@ -104,10 +104,10 @@ struct FairnessWatch: Sendable {
         }
     }
 
-    /// A PRE-PREPARE came.
+    /// The requests of a PRE-PREPARE are known.
     ///
     /// - Returns: The request that the primary is unfair to, if there is one.
-    mutating func proposed(_ requests: some Sequence<WatchedRequest>, at sequence: SequenceNumber) -> WatchedRequest? {
+    mutating func ordered(_ requests: some Sequence<WatchedRequest>, at sequence: SequenceNumber) -> WatchedRequest? {
         guard !watched.isEmpty else { return nil }
         for request in requests {
             end(request)

@@ -178,21 +178,23 @@ struct PrimaryMonitor: Sendable {
 
     // MARK: The primary
 
-    /// A PRE-PREPARE of this view came (or left, at the primary), in the order in which the primary sends them, well formed and inside the
-    /// window. Its signatures need not be checked yet: a wrong one is a suspicion of its own.
-    mutating func proposed(
-        _ sequence: SequenceNumber,
-        _ requests: some Sequence<WatchedRequest>,
-        now: Instant
-    ) {
+    /// A PRE-PREPARE of this view came (or left, at the primary), well formed and inside the window.
+    mutating func proposed(_ sequence: SequenceNumber, now: Instant) {
         let time = tick(now)
-        guard isActive else { return }
-        if let request = fairness.proposed(requests, at: sequence) { suspect(.unfair(request)) }
-        if sequence > highest {
+        if isActive, sequence > highest {
             highest = sequence
             throughput.proposed(now: now)
             heartbeats.heard(heartbeat: heartbeat, now: time)
         }
+        update(time)
+    }
+
+    /// The requests of a PRE-PREPARE of this view are known: called in the order of the numbers, or what is still to come of a lower one
+    /// would look left out. Their signatures need not be checked yet, since a wrong one is a suspicion of its own. Of clients in the client
+    /// table only.
+    mutating func ordered(_ requests: some Sequence<WatchedRequest>, at sequence: SequenceNumber, now: Instant) {
+        let time = tick(now)
+        if isActive, let request = fairness.ordered(requests, at: sequence) { suspect(.unfair(request)) }
         update(time)
     }
 

@@ -15,17 +15,17 @@ struct FairnessWatchTests {
     {
         var watch = FairnessWatch(pipelineDepth: 8)
         watch.watch(Self.name(1, 1), now: Self.at(0))
-        let before = watch.proposed([Self.name(2, 1)], at: SequenceNumber(99))
+        let before = watch.ordered([Self.name(2, 1)], at: SequenceNumber(99))
         watch.note(SequenceNumber(100), forwardedUntil: Self.at(0))
         var verdicts: [WatchedRequest?] = [before]
         for sequence: UInt64 in 101...108 {
-            verdicts.append(watch.proposed([Self.name(2, sequence)], at: SequenceNumber(sequence)))
+            verdicts.append(watch.ordered([Self.name(2, sequence)], at: SequenceNumber(sequence)))
         }
-        verdicts.append(watch.proposed([Self.name(2, 109)], at: SequenceNumber(109)))
-        verdicts.append(watch.proposed([Self.name(3, 1), Self.name(4, 1)], at: SequenceNumber(110)))
-        verdicts.append(watch.proposed([Self.name(5, 1), Self.name(5, 2), Self.name(5, 3)], at: SequenceNumber(111)))
+        verdicts.append(watch.ordered([Self.name(2, 109)], at: SequenceNumber(109)))
+        verdicts.append(watch.ordered([Self.name(3, 1), Self.name(4, 1)], at: SequenceNumber(110)))
+        verdicts.append(watch.ordered([Self.name(5, 1), Self.name(5, 2), Self.name(5, 3)], at: SequenceNumber(111)))
         #expect(verdicts.allSatisfy { $0 == nil })
-        let unfair = watch.proposed([Self.name(2, 110)], at: SequenceNumber(112))
+        let unfair = watch.ordered([Self.name(2, 110)], at: SequenceNumber(112))
         #expect(unfair == Self.name(1, 1))
     }
 
@@ -35,13 +35,13 @@ struct FairnessWatchTests {
             watch.watch(Self.name(1, 5), now: Self.at(0))
             watch.note(SequenceNumber(10), forwardedUntil: Self.at(0))
             if isProposed {
-                _ = watch.proposed([Self.name(1, 5)], at: SequenceNumber(11))
+                _ = watch.ordered([Self.name(1, 5)], at: SequenceNumber(11))
             } else {
                 watch.end(Self.name(1, 6))
             }
             #expect(watch.count == 0)
             for sequence: UInt64 in 12...20 {
-                let verdict = watch.proposed([Self.name(2, sequence)], at: SequenceNumber(sequence))
+                let verdict = watch.ordered([Self.name(2, sequence)], at: SequenceNumber(sequence))
                 #expect(verdict == nil)
             }
         }
@@ -55,8 +55,8 @@ struct FairnessWatchTests {
         watch.note(SequenceNumber(10), forwardedUntil: Self.at(0))
         watch.note(SequenceNumber(11), forwardedUntil: Self.at(1))
         // Requests of client 1 that cannot take effect yet are ordered again and again.
-        let first = watch.proposed([Self.name(1, 3)], at: SequenceNumber(13))
-        let second = watch.proposed([Self.name(1, 4)], at: SequenceNumber(14))
+        let first = watch.ordered([Self.name(1, 3)], at: SequenceNumber(13))
+        let second = watch.ordered([Self.name(1, 4)], at: SequenceNumber(14))
         #expect(first == nil && second == Self.name(2, 5))
     }
 
@@ -115,8 +115,8 @@ struct FairnessWatchTests {
                         requests.append(Self.name(chosen, number - 1))
                     }
                 }
-                let found = watch.proposed(requests, at: SequenceNumber(highest))
-                let expected = reference.proposed(requests, at: highest)
+                let found = watch.ordered(requests, at: SequenceNumber(highest))
+                let expected = reference.ordered(requests, at: highest)
                 #expect((found != nil) == !expected.isEmpty && found.map { expected.contains($0) } != false)
                 if found != nil {
                     verdicts += 1
@@ -162,7 +162,7 @@ private struct SlowFairness {
         }
     }
 
-    mutating func proposed(_ requests: [WatchedRequest], at sequence: UInt64) -> [WatchedRequest] {
+    mutating func ordered(_ requests: [WatchedRequest], at sequence: UInt64) -> [WatchedRequest] {
         for request in requests {
             if let entry = watched[request.client], entry.request.number <= request.number {
                 watched[request.client] = nil

@@ -186,7 +186,8 @@ struct MonitoredCluster {
 
     private mutating func arrive(_ number: UInt64) {
         let requests = behaviour.clients(number).map { Self.name($0, number) }
-        monitor.proposed(SequenceNumber(number), requests, now: now)
+        monitor.proposed(SequenceNumber(number), now: now)
+        monitor.ordered(requests, at: SequenceNumber(number), now: now)
         committing.append((time + commitDelay, number))
     }
 
