@@ -114,9 +114,11 @@ struct FairSchedulerTests {
     @Test func `a full queue of one kind leaves the others alone`() throws {
         var run = try ScheduledRun(clients: 2)
         let peer = Self.peers[0]
-        while run.scheduler.enqueue(0, bytes: 1_000, in: .bulk(peer)) {}
-        while run.scheduler.enqueue(0, bytes: 1_000, in: .forwards(peer)) {}
-        while run.scheduler.enqueue(0, bytes: 1_000, in: .client(ConnectionID(0))) {}
+        for _ in 0..<10_000 {
+            _ = run.scheduler.enqueue(0, bytes: 1_000, in: .bulk(peer))
+            _ = run.scheduler.enqueue(0, bytes: 1_000, in: .forwards(peer))
+            _ = run.scheduler.enqueue(0, bytes: 1_000, in: .client(ConnectionID(0)))
+        }
         for queue: IngressQueue in [.agreement(peer), .bulk(Self.peers[1]), .client(ConnectionID(1))] {
             let isTaken = run.scheduler.enqueue(7, bytes: 1_000, in: queue)
             #expect(isTaken)
@@ -165,12 +167,12 @@ struct FairSchedulerTests {
         run.work = { costs[$0] ?? 40_000 }
         let longest = 2_000_000
         var windowStart: (time: UInt64, served: UInt64) = (0, 0)
-        while run.time < 1_000_000_000 {
+        for _ in 0..<100_000 where run.time < 1_000_000_000 {
             for queue in run.queues where queue != victim && random.chance(20) {
                 costs[queue] = UInt64(random.below(random.chance(10) ? longest : 60_000))
                 for _ in 0..<random.below(30) { _ = run.scheduler.enqueue(0, bytes: 100, in: queue) }
             }
-            while run.scheduler.enqueue(0, bytes: 100, in: victim) {}
+            for _ in 0..<11 { _ = run.scheduler.enqueue(0, bytes: 100, in: victim) }
             run.serve(count: 10)
             // In every window of 200 ms: the share, but for what one message of each costs.
             if run.time - windowStart.time > 200_000_000 {
@@ -206,7 +208,7 @@ struct FairSchedulerTests {
         // It comes back with a new message at once, but it has had 10 ms: the other one has as much first.
         _ = run.scheduler.enqueue(0, bytes: 1, in: dear)
         let before = run.served[cheap, default: 0]
-        while run.count[dear] == 1 { run.serve(count: 1) }
+        for _ in 0..<1_000 where run.count[dear] == 1 { run.serve(count: 1) }
         #expect(run.served[cheap, default: 0] - before >= 9_000_000)
     }
 
@@ -215,10 +217,10 @@ struct FairSchedulerTests {
         run.isAlwaysFull = true
         run.work = { _ in 10_000 }
         let unlucky = IngressQueue.agreement(Self.peers[0])
-        while run.served[unlucky] == nil { run.serve(count: 1) }
+        for _ in 0..<1_000 where run.served[unlucky] == nil { run.serve(count: 1) }
         run.scheduler.charge(10_000_000_000, to: unlucky)
         let before = (run.time, run.served[unlucky, default: 0])
-        while run.served[unlucky, default: 0] == before.1 { run.serve(count: 1) }
+        for _ in 0..<100_000 where run.served[unlucky, default: 0] == before.1 { run.serve(count: 1) }
         #expect(run.time - before.0 < 100_000_000, "20 ms of debt, at a quarter of the time, not 10 s")
     }
 
@@ -249,10 +251,11 @@ struct FairSchedulerTests {
             var before = 0
             while let taken = run.takeOne(), taken.queue != correct {
                 before += 1
-                if case .agreement = taken.queue { continue }
-                Issue.record("\(taken.queue) went before agreement")
+                guard case .agreement = taken.queue, before <= 2 else {
+                    Issue.record("\(taken.queue) went before agreement within its share")
+                    return
+                }
             }
-            #expect(before <= 2)
         }
         #expect(run.served[flooder, default: 0] > 0)
     }
@@ -391,6 +394,6 @@ private struct ScheduledRun {
     }
 
     mutating func serve(until end: UInt64) {
-        while time < end { _ = takeOne() }
+        while time < end, takeOne() != nil {}
     }
 }

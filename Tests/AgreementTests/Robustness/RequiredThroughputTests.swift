@@ -25,6 +25,7 @@ struct RequiredThroughputTests {
         behaviour.requests = { _ in requests }
         var cluster = MonitoredCluster(behaviours: [behaviour])
         cluster.run(views: 8)
+        #expect(cluster.ended.count == 8)
         let checkpoint = 16 * gap * Self.millisecond
         // An interval is whole checkpoints, of 2 s at least.
         let interval = (2 * Self.second + checkpoint - 1) / checkpoint * checkpoint
@@ -57,6 +58,7 @@ struct RequiredThroughputTests {
             cluster.run(views: 4)
             lengths.append(cluster.ended.map(\.nanoseconds))
         }
+        #expect(lengths[0].count == 4)
         #expect(lengths[0] == lengths[1] && lengths[1] == lengths[2])
     }
 
@@ -158,7 +160,10 @@ struct RequiredThroughputTests {
 
         var fresh = MonitoredCluster(behaviours: [lying])
         fresh.run(views: 2)
-        #expect(fresh.ended.allSatisfy { $0.suspicion == .expired && $0.nanoseconds < 21 * Self.second })
+        #expect(
+            fresh.ended.count == 2
+                && fresh.ended.allSatisfy { $0.suspicion == .expired && $0.nanoseconds < 21 * Self.second }
+        )
     }
 
     @Test(arguments: 1...2)

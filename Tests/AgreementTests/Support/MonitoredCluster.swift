@@ -109,7 +109,12 @@ struct MonitoredCluster {
     }
 
     /// Goes on until a number of views ended or the time is over. A new view begins 5 ms after the last one ended.
-    mutating func run(views: Int = .max, until end: UInt64 = .max) {
+    ///
+    /// - Parameters:
+    ///   - views: How many more views are to end.
+    ///   - end: When the time is over; after 2000 s if nil, by when every test has seen what it waits for.
+    mutating func run(views: Int = .max, until end: UInt64? = nil) {
+        let end = end ?? time + 2_000 * Self.second
         let enough = ended.count + (views == .max ? Int.max - ended.count : views)
         while ended.count < enough, time < end {
             step()
