@@ -72,9 +72,9 @@ struct RequiredThroughputTests {
         var behaviour = PrimaryBehaviour()
         var noise = SplitMix64(seed: seed + 50)
         let jitter = (0..<997).map { _ in UInt64(noise.below(2_000_000)) }
-        behaviour.gap = { time, _ in 19 * Self.millisecond + jitter[Int(time / 1_000 % 997)] }
+        behaviour.gap = { time, _ in 9 * Self.millisecond + jitter[Int(time / 1_000 % 997)] }
         behaviour.requests = { clients[Int(min($0 / phase, 5))] }
-        var cluster = MonitoredCluster(checkpointInterval: 8, behaviours: [behaviour])
+        var cluster = MonitoredCluster(behaviours: [behaviour])
         for pause: UInt64 in 0..<64 {
             let start = pause * 7 * Self.second + UInt64(random.below(1_500)) * Self.millisecond
             cluster.primaryPauses.append(start..<(start + 100 * Self.millisecond))
