@@ -28,6 +28,13 @@ final class ReplicaCore {
     private let storage: OpenStorage
     private let store: any AuthenticatedStore
     private let verifier: RequestVerifier
+    /// Where signatures are checked beside everything else; nil when they are checked right here.
+    private let workers: SignatureWorkers?
+    /// The requests of this turn that are to be handed to the workers together.
+    private var unchecked: [(check: RequestCheck, source: RequestSource)] = []
+    /// How many verdicts of the workers are not there yet, in requests and in requests of batches.
+    private var checksUnderWay = 0
+    private var batchesUnderCheck: [BatchPlace: Int] = [:]
     private let transfer: StateTransfer
     private let recorder: InputRecorder?
     private weak var outlet: (any ReplicaOutlet)?
@@ -50,6 +57,7 @@ final class ReplicaCore {
         service: any ReplicatedService,
         storage: OpenStorage,
         recording: InputRecording?,
+        workers: SignatureWorkers?,
         outlet: any ReplicaOutlet
     ) {
         let configuration = ReplicaConfiguration(
@@ -79,6 +87,7 @@ final class ReplicaCore {
         } else {
             recorder = nil
         }
+        self.workers = workers
         verifier = RequestVerifier(cluster: cluster.clusterID, replica: replica, key: key)
         self.storage = storage
         store = storage.state
@@ -126,11 +135,77 @@ final class ReplicaCore {
     }
 
     func turnEnded(now: ClockReading) {
+        checkLoneRequest(now)
         step(.turnEnded, now)
         advanceCheckpoint(now)
         drain(now)
+        handOutChecks()
         commit()
         recorder?.write()
+    }
+
+    // MARK: Signatures checked on other threads
+
+    /// Whether there is room for what clients send: their requests wait before they are read, not for a thread that checks them.
+    var takesRequests: Bool { checksUnderWay < 128 }
+
+    /// Whether there is room for what peers send: of correct ones much more than their batches and forwarded requests need.
+    var takesMessages: Bool { checksUnderWay < 4_096 }
+
+    /// How many other threads check signatures.
+    var signatureThreads: Int { workers?.threads ?? 0 }
+
+    /// Takes what came of checks on other threads.
+    func takeVerdicts(now: ClockReading) {
+        guard let workers else { return }
+        for verdict in workers.take() {
+            switch verdict {
+            case .request(let request, let source):
+                checksUnderWay -= 1
+                counters.signaturesChecked += 1
+                step(.requestChecked(request, from: source), now)
+            case .batch(let place, let isValid):
+                let count = batchesUnderCheck.removeValue(forKey: place) ?? 0
+                checksUnderWay -= count
+                counters.signaturesChecked += UInt64(count)
+                step(.batchChecked(place, valid: isValid), now)
+            }
+        }
+        drain(now)
+    }
+
+    private func check(_ check: RequestCheck, from source: RequestSource, _ now: ClockReading) {
+        if workers != nil, check.request.claim.scheme == .signature {
+            unchecked.append((check, source))
+            checksUnderWay += 1
+        } else {
+            step(.requestChecked(verifier.verify(check), from: source), now)
+        }
+    }
+
+    private func check(_ checks: [RequestCheck], of place: BatchPlace, _ now: ClockReading) {
+        let isSigned = checks.allSatisfy { $0.request.claim.scheme == .signature }
+        if let workers, isSigned, checks.count > 1, batchesUnderCheck[place] == nil {
+            batchesUnderCheck[place] = checks.count
+            checksUnderWay += checks.count
+            workers.check(checks, of: place)
+        } else {
+            step(.batchChecked(place, valid: checks.allSatisfy { verifier.verify($0) != nil }), now)
+        }
+    }
+
+    /// Checks the one request of a turn right here when no other is under way: that takes less time than to wake a thread.
+    private func checkLoneRequest(_ now: ClockReading) {
+        guard checksUnderWay == 1, let lone = unchecked.popLast() else { return }
+        checksUnderWay = 0
+        step(.requestChecked(verifier.verify(lone.check), from: lone.source), now)
+        drain(now)
+    }
+
+    private func handOutChecks() {
+        guard let workers, !unchecked.isEmpty else { return }
+        workers.check(unchecked)
+        unchecked.removeAll(keepingCapacity: true)
     }
 
     /// Whether ``turnEnded(now:)`` wants to be called though nothing arrived.
@@ -148,6 +223,7 @@ final class ReplicaCore {
             failure = failure ?? OperatorError(error)
         }
         drain(now)
+        handOutChecks()
         recorder?.write()
     }
 
@@ -155,6 +231,7 @@ final class ReplicaCore {
         step(.timePassed, now)
         perform(transfer.timePassed(now: now.monotonic.nanoseconds), now)
         drain(now)
+        handOutChecks()
         commit()
         recorder?.write()
     }
@@ -265,10 +342,9 @@ final class ReplicaCore {
                 outlet?.reply(addressed.reply.encoded, to: addressed.client)
             }
         case .checkRequest(let check, let source):
-            step(.requestChecked(verifier.verify(check), from: source), now)
+            self.check(check, from: source, now)
         case .checkBatch(let place, let checks):
-            let valid = checks.allSatisfy { verifier.verify($0) != nil }
-            step(.batchChecked(place, valid: valid), now)
+            check(checks, of: place, now)
         case .checkCheckpoint(let checkpoint):
             if let key = cluster.replica(checkpoint.claim.replica)?.publicKey,
                 let verified = checkpoint.verified(by: key, cluster: cluster.clusterID)
@@ -381,7 +457,7 @@ final class ReplicaCore {
             high: engine.high,
             connectedPeers: connectedPeers,
             counters: counters.named + [
-                .init("signatures_checked", verifier.signaturesChecked),
+                .init("signatures_checked", verifier.signaturesChecked + counters.signaturesChecked),
                 .init("macs_checked", verifier.macsChecked),
             ] + shell
         )
@@ -393,6 +469,8 @@ struct ReplicaCounters {
     var badCheckpointSignatures: UInt64 = 0
     var badViewChangeSignatures: UInt64 = 0
     var badStateAnswers: UInt64 = 0
+    /// On other threads.
+    var signaturesChecked: UInt64 = 0
     var readsAnswered: UInt64 = 0
     private var viewsLeft: UInt64 = 0
     private var viewsEntered: UInt64 = 0

@@ -61,6 +61,7 @@ final class ReplicaRuntime: TransportDelegate, ReplicaOutlet {
         service: any ReplicatedService,
         storage: OpenStorage,
         recording: InputRecording?,
+        workers: SignatureWorkers?,
         eventLoop: any EventLoop,
         logger: Logger,
         onFailure: @escaping (OperatorError) -> Void
@@ -82,6 +83,7 @@ final class ReplicaRuntime: TransportDelegate, ReplicaOutlet {
             service: service,
             storage: storage,
             recording: recording,
+            workers: workers,
             outlet: self
         )
         // The cluster file knows those of the start only.
@@ -176,12 +178,20 @@ final class ReplicaRuntime: TransportDelegate, ReplicaOutlet {
         isTurnScheduled = false
         guard !isStopped, let core else { return }
         let now = ClockReading.now()
-        let morePeers = readPeers(core, now)
-        readClients(core, now)
+        core.takeVerdicts(now: now)
+        let morePeers = core.takesMessages && readPeers(core, now)
+        if core.takesRequests { readClients(core, now) }
         core.turnEnded(now: now)
         flush(core)
         setTimer(core)
-        if morePeers || !readableClients.isEmpty || core.hasWork { scheduleTurn() }
+        // What there is no room for is read when verdicts have come.
+        let moreClients = core.takesRequests && !readableClients.isEmpty
+        if morePeers || moreClients || core.hasWork { scheduleTurn() }
+    }
+
+    /// Signatures were checked on other threads.
+    func signaturesChecked() {
+        scheduleTurn()
     }
 
     /// The protocol log on disk has something to say.
@@ -386,6 +396,7 @@ final class ReplicaRuntime: TransportDelegate, ReplicaOutlet {
             counters: [
                 .init("uptime_milliseconds", UInt64((NIODeadline.now() - startedAt).nanoseconds / 1_000_000)),
                 .init("cpu_microseconds", ProcessTime.cpuMicroseconds),
+                .init("signature_threads", UInt64(core.signatureThreads)),
                 .init("connections_refused", refusals),
                 .init("frames_refused", refusedFrames),
                 .init("messages_malformed", malformed),

@@ -17,6 +17,9 @@ import Transport
 /// try await group.run()
 /// ```
 public final class ReplicaServer: Service {
+    /// The most threads that may check signatures.
+    public static let mostSignatureThreads = 64
+
     private let cluster: ClusterFile
     private let replica: ReplicaID
     private let key: SigningKey
@@ -24,6 +27,7 @@ public final class ReplicaServer: Service {
     private let service: any ReplicatedService
     private let storage: Storage?
     private let recording: InputRecording?
+    private let signatureThreads: Int
     private let logger: Logger
 
     /// Makes a replica; nothing is opened yet.
@@ -35,6 +39,8 @@ public final class ReplicaServer: Service {
     ///   - service: What is replicated; the same at every replica.
     ///   - storage: Where the replica keeps its store; needed unless the cluster file says `durability: none`.
     ///   - recording: Where to record all inputs of the protocol engine, for one run; nil not to.
+    ///   - signatureThreads: How many threads check the signatures of requests beside the one that does all else, 0 to 64; 0 to check
+    ///     them on that one; nil for what suits the machine's processors and the replicas on the same host.
     ///   - logger: For what operators should know.
     /// - Throws: When the cluster file does not name the replica, names another key, or sets bounds that do not fit each other.
     public init(
@@ -44,6 +50,7 @@ public final class ReplicaServer: Service {
         service: some ReplicatedService,
         storage: Storage? = nil,
         recording: InputRecording? = nil,
+        signatureThreads: Int? = nil,
         logger: Logger
     ) throws(OperatorError) {
         try cluster.check(key, of: .replica(replica.rawValue), from: "replica \(replica.rawValue)")
@@ -71,9 +78,21 @@ public final class ReplicaServer: Service {
         self.service = service
         self.storage = storage
         self.recording = recording
+        self.signatureThreads = Self.signatureThreads(signatureThreads, of: cluster, at: replica)
         var logger = logger
         logger[metadataKey: "replica"] = "\(replica)"
         self.logger = logger
+    }
+
+    /// How many threads check signatures: none where requests have none.
+    private static func signatureThreads(_ asked: Int?, of cluster: ClusterFile, at replica: ReplicaID) -> Int {
+        guard cluster.switches.requestAuthentication == .signature else { return 0 }
+        if let asked { return min(max(asked, 0), mostSignatureThreads) }
+        let host = cluster.replica(replica)?.clientEndpoint.host
+        return SignatureWorkers.recommended(
+            processors: System.coreCount,
+            replicasOnMachine: cluster.replicas.count { $0.clientEndpoint.host == host }
+        )
     }
 
     /// Serves until graceful shutdown or cancellation.
@@ -118,6 +137,7 @@ public final class ReplicaServer: Service {
         _ group: MultiThreadedEventLoopGroup
     ) async throws {
         try? await eventLoop.flatSubmit { box.value.stop() }.get()
+        if let workers = try? await eventLoop.submit({ box.value.workers }).get() { await workers.stop() }
         let closing = try? await eventLoop.submit { box.value.closeStorage() }.get()
         try? await group.shutdownGracefully()
         try closing?.get()
@@ -131,6 +151,12 @@ public final class ReplicaServer: Service {
         let storage = try openStorage { report in
             eventLoop.execute { runtime.value?.logReported(report) }
         }
+        let workers =
+            signatureThreads == 0
+            ? nil
+            : SignatureWorkers(threads: signatureThreads, cluster: cluster.clusterID) {
+                eventLoop.execute { runtime.value?.signaturesChecked() }
+            }
         let node = ReplicaNode(
             cluster: cluster,
             replica: replica,
@@ -139,6 +165,7 @@ public final class ReplicaServer: Service {
             service: service,
             storage: storage,
             recording: recording,
+            workers: workers,
             eventLoop: eventLoop,
             logger: logger,
             onFailure: onFailure
@@ -170,6 +197,7 @@ public final class ReplicaServer: Service {
 /// A replica's runtime with its listeners and dialers, on its event loop.
 private final class ReplicaNode {
     let runtime: ReplicaRuntime
+    let workers: SignatureWorkers?
     private let storage: OpenStorage
     private let eventLoop: any EventLoop
     private var listeners: [Listener] = []
@@ -183,12 +211,14 @@ private final class ReplicaNode {
         service: any ReplicatedService,
         storage: OpenStorage,
         recording: InputRecording?,
+        workers: SignatureWorkers?,
         eventLoop: any EventLoop,
         logger: Logger,
         onFailure: @escaping (OperatorError) -> Void
     ) {
         self.eventLoop = eventLoop
         self.storage = storage
+        self.workers = workers
         runtime = ReplicaRuntime(
             cluster: cluster,
             replica: replica,
@@ -197,6 +227,7 @@ private final class ReplicaNode {
             service: service,
             storage: storage,
             recording: recording,
+            workers: workers,
             eventLoop: eventLoop,
             logger: logger,
             onFailure: onFailure

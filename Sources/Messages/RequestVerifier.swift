@@ -12,6 +12,17 @@ public struct RequestCheck: Sendable {
         self.request = request
         self.key = key
     }
+
+    /// Checks the request's signature: about 50 microseconds. A pure function, for any thread.
+    ///
+    /// - Parameter cluster: The cluster that signatures are bound to.
+    /// - Returns: nil when it has none or a wrong one.
+    public func verifiedBySignature(in cluster: ClusterID) -> Verified<Request>? {
+        guard let signature = request.claim.signature,
+            key.isValid(signature, for: SignedBytes.request(request.claim.digest, cluster: cluster))
+        else { return nil }
+        return Verified(vouchingFor: request.claim)
+    }
 }
 
 /// Checks the authentication of requests at one replica: the only maker of verified ones.
@@ -46,21 +57,17 @@ public final class RequestVerifier {
     ///
     /// - Returns: nil when the authentication is wrong.
     public func verify(_ check: RequestCheck) -> Verified<Request>? {
-        isValid(check.request.claim, under: check.key) ? Verified(vouchingFor: check.request.claim) : nil
-    }
-
-    private func isValid(_ request: Request, under publicKey: PublicKey) -> Bool {
+        let request = check.request.claim
         switch request.scheme {
         case .signature:
-            guard let signature = request.signature else { return false }
             signaturesChecked += 1
-            return publicKey.isValid(signature, for: SignedBytes.request(request.digest, cluster: cluster))
+            return check.verifiedBySignature(in: cluster)
         case .macVector:
-            guard let mac = request.mac(for: replica), let key = pairwiseKey(with: request.client, publicKey) else {
-                return false
+            guard let mac = request.mac(for: replica), let key = pairwiseKey(with: request.client, check.key) else {
+                return nil
             }
             macsChecked += 1
-            return key.authenticate(request.digest) == mac
+            return key.authenticate(request.digest) == mac ? Verified(vouchingFor: request) : nil
         }
     }
 

@@ -61,6 +61,16 @@ struct ReplicaCommand: AsyncParsableCommand {
 
     @Option(
         name: .long,
+        help: ArgumentHelp(
+            "Threads that check the signatures of requests beside the one that does all else; 0 for none. (default: the "
+                + "processors that are left when each replica on this host has one)",
+            valueName: "number"
+        )
+    )
+    var signatureThreads: Int?
+
+    @Option(
+        name: .long,
         help: ArgumentHelp("Record the protocol engine's inputs in a new file.", valueName: "file"),
         completion: .file()
     )
@@ -73,6 +83,13 @@ struct ReplicaCommand: AsyncParsableCommand {
         )
     )
     var lifeline = false
+
+    func validate() throws {
+        let most = ReplicaServer.mostSignatureThreads
+        if let signatureThreads, !(0...most).contains(signatureThreads) {
+            throw ValidationError("--signature-threads is 0 to \(most)")
+        }
+    }
 
     func run() async throws {
         let cluster = try clusterOptions.load()
@@ -88,6 +105,7 @@ struct ReplicaCommand: AsyncParsableCommand {
             service: KeyValueService(),
             storage: storage(cluster),
             recording: recording,
+            signatureThreads: signatureThreads,
             logger: logger
         )
         let group = ServiceGroup(

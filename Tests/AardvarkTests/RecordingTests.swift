@@ -39,10 +39,11 @@ struct RecordingTests {
         return (reader.inputs, replay.replica.view, replay.replica.executed)
     }
 
-    @Test(arguments: [ClusterFile.ProtocolName.pbft, .aardvark])
-    func `Replicas that lose their primary are stepped through again`(protocolName: ClusterFile.ProtocolName)
-        async throws
-    {
+    @Test(arguments: [(ClusterFile.ProtocolName.pbft, 0), (.aardvark, 0), (.aardvark, 2)])
+    func `Replicas that lose their primary are stepped through again`(
+        protocolName: ClusterFile.ProtocolName,
+        signatureThreads: Int
+    ) async throws {
         try await withDirectory { directory in
             var tuning = ClusterFile.Tuning()
             tuning.checkpointInterval = 4
@@ -52,7 +53,8 @@ struct RecordingTests {
                 protocolName,
                 tuning: tuning,
                 requestTimeoutMilliseconds: 500,
-                recordDirectory: directory
+                recordDirectory: directory,
+                signatureThreads: signatureThreads
             ) { cluster in
                 let client = try await cluster.client()
                 for sum in 1...10 { #expect(try await client.increment("visits") == Int64(sum)) }

@@ -67,17 +67,24 @@ final class RunningCluster: Sendable {
     private let stores: URL
     private let service: any ReplicatedService
     private let recordDirectory: String?
+    private let signatureThreads: Int
     private let running = Mutex<[Int: Running]>([:])
     private let clients = Mutex<[Client]>([])
 
     var file: ClusterFile { created.file }
 
-    private init(_ plan: ClusterFile.Plan, service: any ReplicatedService, recordDirectory: String?) async throws {
+    private init(
+        _ plan: ClusterFile.Plan,
+        service: any ReplicatedService,
+        recordDirectory: String?,
+        signatureThreads: Int
+    ) async throws {
         created = try await TestPorts.cluster(plan)
         stores = FileManager.default.temporaryDirectory.appending(path: "aardvark-stores-\(UUID())")
         try FileManager.default.createDirectory(at: stores, withIntermediateDirectories: false)
         self.service = service
         self.recordDirectory = recordDirectory
+        self.signatureThreads = signatureThreads
     }
 
     /// Runs a cluster, calls `body`, and stops whatever runs then.
@@ -93,6 +100,7 @@ final class RunningCluster: Sendable {
         replicas: Range<Int> = 0..<4,
         requestTimeoutMilliseconds: Int = 600_000,
         recordDirectory: String? = nil,
+        signatureThreads: Int = 0,
         _ body: (RunningCluster) async throws -> Void
     ) async throws {
         var plan = ClusterFile.Plan()
@@ -103,7 +111,12 @@ final class RunningCluster: Sendable {
         plan.durability = durability
         // No primary is suspected because the machine is slow.
         plan.tuning.requestTimeoutMilliseconds = requestTimeoutMilliseconds
-        let cluster = try await RunningCluster(plan, service: service, recordDirectory: recordDirectory)
+        let cluster = try await RunningCluster(
+            plan,
+            service: service,
+            recordDirectory: recordDirectory,
+            signatureThreads: signatureThreads
+        )
         do {
             for replica in replicas { try cluster.startReplica(replica) }
             try await body(cluster)
@@ -136,6 +149,7 @@ final class RunningCluster: Sendable {
             service: service,
             storage: storage(number),
             recording: recording,
+            signatureThreads: signatureThreads,
             logger: .silent
         )
     }
