@@ -88,8 +88,8 @@ let package = Package(
         .executableTarget(
             name: "aardvark-cli",
             dependencies: [
-                "Aardvark", "KeyValueService", "Workloads", "StateStore", "Messages", "Cryptography", logging,
-                lifecycle,
+                "Aardvark", "DurableStore", "KeyValueService", "Workloads", "StateStore", "Messages", "Cryptography",
+                logging, lifecycle,
                 .product(name: "ArgumentParser", package: "swift-argument-parser"),
                 .product(name: "UnixSignals", package: "swift-service-lifecycle"),
             ],

@@ -109,14 +109,15 @@ struct OpenStorage {
 }
 
 extension OperatorError {
-    init(_ error: StoreError) {
+    /// What a store cannot be used for, with its exit code.
+    public init(_ error: StoreError) {
         let kind: Kind =
             switch error.kind {
             case .missing: .noInput
             case .exists: .cannotCreate
             case .foreign: .configuration
             case .otherFormat, .damaged: .malformedData
-            case .inUse: .unavailable
+            case .inUse, .notReady: .unavailable
             case .full, .inputOutput: .inputOutput
             case .forbidden: .noPermission
             }

@@ -55,7 +55,7 @@ package enum Directory {
         try FileError.check(rmdir(path))
     }
 
-    /// Gives a directory another name and makes that durable.
+    /// Gives a directory or a file another name and makes that durable.
     ///
     /// - Parameters:
     ///   - parent: The directory in which both names are.
@@ -67,13 +67,60 @@ package enum Directory {
     }
 }
 
+/// Files by their paths.
+package enum Files {
+    /// Whether a path leads to something that is not a directory.
+    package static func isFile(_ path: String) throws(FileError) -> Bool {
+        try status(path).st_mode & S_IFMT != S_IFDIR
+    }
+
+    /// The bytes of all files in a directory.
+    package static func byteCount(in directory: String) throws(FileError) -> UInt64 {
+        var bytes: UInt64 = 0
+        for name in try Directory.names(in: directory) {
+            bytes += UInt64(clamping: try status("\(directory)/\(name)").st_size)
+        }
+        return bytes
+    }
+
+    /// Removes a file.
+    package static func remove(_ path: String) throws(FileError) {
+        try FileError.check(unlink(path))
+    }
+
+    /// Whether another process has a lock on a file; false when there is none of that name.
+    ///
+    /// A lock of this very process is not seen, and is lost by the question, as POSIX has it.
+    package static func isLockedByAnother(_ path: String) throws(FileError) -> Bool {
+        let descriptor: CInt
+        do {
+            descriptor = try FileError.check(open(path, O_RDONLY | O_CLOEXEC))
+        } catch {
+            if error.isMissing { return false }
+            throw error
+        }
+        defer { close(descriptor) }
+        var lock = flock()
+        lock.l_type = Int16(F_WRLCK)
+        lock.l_whence = Int16(SEEK_SET)
+        try FileError.check(fcntl(descriptor, F_GETLK, &lock))
+        return lock.l_type != Int16(F_UNLCK)
+    }
+
+    private static func status(_ path: String) throws(FileError) -> stat {
+        var status = stat()
+        try FileError.check(stat(path, &status))
+        return status
+    }
+}
+
 /// The system's `rename`, by a name that ``Directory`` does not have.
 private func renameFile(_ old: String, _ new: String) -> CInt {
     rename(old, new)
 }
 
-/// A small file that is read and written in place.
-package final class SmallFile: Sendable {
+/// A file that is read and written in place.
+package final class DiskFile: Sendable {
     private let descriptor: CInt
 
     /// How to open a file.

@@ -18,7 +18,7 @@ struct DurableMark {
     private static let byteCount = 8 + Manifest.byteCount + checksumBytes
     static let fileName = "durable"
 
-    private let file: SmallFile
+    private let file: DiskFile
     private let path: String
     private var writes = 0
     /// The number of changes that are durable.
@@ -31,19 +31,19 @@ struct DurableMark {
         self.path = path
         manifest = try Manifest.Watch(in: path).durable
         file = try withFiles(at: path) { () throws(FileError) in
-            try SmallFile("\(path)/\(Self.fileName)", .create)
+            try DiskFile("\(path)/\(Self.fileName)", .create)
         }
         try advance(to: changes, manifest)
         try advance(to: changes, manifest)
         try sync()
     }
 
-    /// Reads the file of a store's directory.
-    init(in path: String) throws(StoreError) {
+    /// Reads the file of a store's directory, to go on with it or not.
+    init(in path: String, _ access: DiskFile.Access) throws(StoreError) {
         self.path = path
         let name = "\(path)/\(Self.fileName)"
         do {
-            file = try SmallFile(name, .readWrite)
+            file = try DiskFile(name, access)
         } catch {
             if error.isMissing { throw .damaged(path, "it lacks the file '\(Self.fileName)'") }
             throw StoreError(error, at: path)

@@ -84,7 +84,7 @@ public final class DurableStore {
         }
     }
 
-    private static func parent(of path: String) -> String {
+    static func parent(of path: String) -> String {
         guard let slash = path.lastIndex(of: "/") else { return "." }
         return slash == path.startIndex ? "/" : String(path[..<slash])
     }
@@ -128,21 +128,33 @@ public final class DurableStore {
 
     /// Looks whether the store is whole and the owner's, without changing anything.
     private static func check(_ path: String, _ owner: StoreOwner) throws(StoreError) -> sending DurableMark {
+        let mark = try DurableMark(in: path, .readWrite)
+        let (database, header) = try openUnchanged(path, mark, cacheBytes: 8 << 20)
+        defer { database.close() }
+        try header.check(owner, at: path)
+        return mark
+    }
+
+    /// Opens the database of a store that is whole, to be read only.
+    static func openUnchanged(
+        _ path: String,
+        _ mark: DurableMark,
+        cacheBytes: Int
+    ) throws(StoreError) -> (Database, StoreHeader) {
         // First what says whether the database has all its files.
-        let mark = try DurableMark(in: path)
         try mark.manifest.check(in: path)
-        let (header, changes) = try withDatabase(at: path) { () throws(DatabaseError) in
-            let database = try Database(at: path, .readOnly, cacheBytes: 8 << 20)
-            defer { database.close() }
-            let header = try database.value(of: StoreHeader.key, in: .header)
+        let (database, record) = try withDatabase(at: path) { () throws(DatabaseError) in
+            let database = try Database(at: path, .readOnly, cacheBytes: cacheBytes)
+            let record = try database.value(of: StoreHeader.key, in: .header)
             try database.checkLog()
-            return (header, database.changes)
+            return (database, record)
         }
-        try StoreHeader.check(header, owner, path)
+        let header = try StoreHeader(record, at: path)
+        let changes = database.changes
         guard changes >= mark.changes else {
             throw .damaged(path, "\(mark.changes) changes were durable, but only \(changes) are left")
         }
-        return mark
+        return (database, header)
     }
 
     /// The records of the protocol log that were there when the store was opened, in their order; they are handed out once.

@@ -41,7 +41,7 @@ struct Manifest: Equatable {
         }
         let found: [UInt8]
         do {
-            found = try SmallFile(Self.path(number, in: path), .readOnly).read(length, at: 0)
+            found = try DiskFile(Self.path(number, in: path), .readOnly).read(length, at: 0)
         } catch {
             if error.isMissing { throw .damaged(path, "the list of its files is gone") }
             throw StoreError(error, at: path)
@@ -59,7 +59,7 @@ struct Manifest: Equatable {
     private static func currentNumber(in path: String) throws(StoreError) -> UInt64 {
         let name: String
         do {
-            name = String(decoding: try SmallFile("\(path)/CURRENT", .readOnly).read(64, at: 0), as: UTF8.self)
+            name = String(decoding: try DiskFile("\(path)/CURRENT", .readOnly).read(64, at: 0), as: UTF8.self)
         } catch {
             if error.isMissing { throw .damaged(path, "it lacks the file CURRENT") }
             throw StoreError(error, at: path)
@@ -73,7 +73,7 @@ struct Manifest: Equatable {
     /// Watches the list of an open database.
     struct Watch {
         private let path: String
-        private var file: SmallFile
+        private var file: DiskFile
         private var number: UInt64
         private(set) var durable: Manifest
 
@@ -81,7 +81,7 @@ struct Manifest: Equatable {
             self.path = path
             number = try Manifest.currentNumber(in: path)
             let name = Manifest.path(number, in: path)
-            file = try withFiles(at: path) { () throws(FileError) in try SmallFile(name, .readOnly) }
+            file = try withFiles(at: path) { () throws(FileError) in try DiskFile(name, .readOnly) }
             durable = Manifest(number: number, bytes: [])
             try refresh()
         }
@@ -92,7 +92,7 @@ struct Manifest: Equatable {
             if size == nil {
                 number = try Manifest.currentNumber(in: path)
                 let name = Manifest.path(number, in: path)
-                file = try withFiles(at: path) { () throws(FileError) in try SmallFile(name, .readOnly) }
+                file = try withFiles(at: path) { () throws(FileError) in try DiskFile(name, .readOnly) }
                 size = try withFiles(at: path) { () throws(FileError) in try file.size }
             }
             guard let size, number != durable.number || UInt64(size) != durable.bytes else { return }

@@ -65,10 +65,10 @@ extension RocksStateStore {
     private static let keysPerBatch = 1024
 
     /// The finished checkpoints on disk, oldest first.
-    func readCheckpoints() throws(StoreError) -> [Checkpoint] {
+    static func checkpoints(in database: Database, at path: String) throws(StoreError) -> [Checkpoint] {
         var found: [Checkpoint] = []
         let records = database.entries(of: .header)
-        while let (key, record) = try entry(records) {
+        while let (key, record) = try withDatabase(at: path, { () throws(DatabaseError) in try records.next() }) {
             do {
                 if let checkpoint = try Checkpoint(key: key, record: record) { found.append(checkpoint) }
             } catch {
@@ -82,34 +82,18 @@ extension RocksStateStore {
     /// cut short at any point and done again.
     func removeUnfinished() throws(StoreError) {
         let last = checkpoints.last
-        let firstNode = DiskNodes.bigEndian(last?.nextPlace ?? 0)
-        let firstList = DiskNodes.turnoverKey((last?.number).map { $0 + 1 } ?? 0, 0)
+        let unfinished = Unfinished(after: last)
         var keys: [StoreKey] = []
-        var isAnythingThere = false
-        let nodes = database.entries(of: .nodes, from: firstNode)
-        while let (_, record) = try entry(nodes) {
-            isAnythingThere = true
-            guard record.first != 0 else { continue }
-            guard case .leaf(let keyspace, let entry) = StateNode(encoded: record) else {
-                throw .damaged(path, "a record is not the node it was")
-            }
-            keys.append(StoreKey(entry.key, in: keyspace))
+        let isAnythingThere = try unfinished.visitKeys(in: database, forest.nodes, at: path) { key throws(StoreError) in
+            keys.append(key)
             if keys.count >= Self.keysPerBatch { try restore(&keys, last?.tree) }
-        }
-        let lists = database.entries(of: .turnover, from: firstList)
-        while let (_, names) = try entry(lists) {
-            isAnythingThere = true
-            for name in DiskNodes.names(in: names) where name.isLeaf {
-                keys.append(try forest.nodes.leaf(name).key)
-                if keys.count >= Self.keysPerBatch { try restore(&keys, last?.tree) }
-            }
         }
         try restore(&keys, last?.tree)
         guard isAnythingThere else { return }
         let batch = WriteBatch(for: database)
         let end = [UInt8](repeating: 0xFF, count: 17)
-        batch.delete(from: firstNode, to: end, in: .nodes)
-        batch.delete(from: firstList, to: end, in: .turnover)
+        batch.delete(from: unfinished.firstNode, to: end, in: .nodes)
+        batch.delete(from: unfinished.firstList, to: end, in: .turnover)
         try write(batch)
     }
 
@@ -125,6 +109,47 @@ extension RocksStateStore {
         }
         try write(batch)
         keys.removeAll(keepingCapacity: true)
+    }
+}
+
+/// What was written of a checkpoint that was not finished.
+struct Unfinished {
+    /// The key of its first node.
+    let firstNode: [UInt8]
+    /// The key of its first list of replaced nodes.
+    let firstList: [UInt8]
+
+    /// What comes after the last finished checkpoint, or after nothing.
+    init(after last: RocksStateStore.Checkpoint?) {
+        firstNode = DiskNodes.bigEndian(last?.nextPlace ?? 0)
+        firstList = DiskNodes.turnoverKey((last?.number).map { $0 + 1 } ?? 0, 0)
+    }
+
+    /// Visits the keys whose values may be its, some more than once.
+    ///
+    /// - Returns: Whether anything was written of it.
+    func visitKeys(
+        in database: Database,
+        _ nodes: DiskNodes,
+        at path: String,
+        _ visit: (StoreKey) throws(StoreError) -> Void
+    ) throws(StoreError) -> Bool {
+        var isAnythingThere = false
+        let added = database.entries(of: .nodes, from: firstNode)
+        while let (_, record) = try withDatabase(at: path, { () throws(DatabaseError) in try added.next() }) {
+            isAnythingThere = true
+            guard record.first != 0 else { continue }
+            guard case .leaf(let keyspace, let entry) = StateNode(encoded: record) else {
+                throw .damaged(path, "a record is not the node it was")
+            }
+            try visit(StoreKey(entry.key, in: keyspace))
+        }
+        let lists = database.entries(of: .turnover, from: firstList)
+        while let (_, names) = try withDatabase(at: path, { () throws(DatabaseError) in try lists.next() }) {
+            isAnythingThere = true
+            for name in DiskNodes.names(in: names) where name.isLeaf { try visit(try nodes.leaf(name).key) }
+        }
+        return isAnythingThere
     }
 }
 

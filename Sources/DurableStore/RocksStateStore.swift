@@ -56,7 +56,7 @@ public final class RocksStateStore: AuthenticatedStore {
         self.path = path
         self.checkpointsKept = checkpointsKept
         forest = MerkleForest(DiskNodes(in: database, at: path, nextPlace: 0))
-        checkpoints = try readCheckpoints()
+        checkpoints = try Self.checkpoints(in: database, at: path)
         try removeUnfinished()
         takeUpLastCheckpoint()
     }

@@ -16,6 +16,8 @@ public struct StoreError: Error, Hashable, Sendable, CustomStringConvertible {
         case damaged
         /// Another process has the store open.
         case inUse
+        /// What is asked for is not in the store yet.
+        case notReady
         /// The disk is full.
         case full
         /// The operating system forbids it.
@@ -58,6 +60,10 @@ public struct StoreError: Error, Hashable, Sendable, CustomStringConvertible {
         } else {
             self.init(.inputOutput, "\(path): the disk failed: \(error.reason)")
         }
+    }
+
+    static func damagedBackup(_ path: String, _ what: String) -> StoreError {
+        StoreError(.damaged, "\(path): the backup is damaged: \(what)")
     }
 
     static func damaged(_ path: String, _ what: String) -> StoreError {

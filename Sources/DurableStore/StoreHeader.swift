@@ -28,6 +28,10 @@ struct StoreHeader {
 
     let owner: StoreOwner
 
+    init(owner: StoreOwner) {
+        self.owner = owner
+    }
+
     var encoded: [UInt8] {
         var bytes = Self.magic
         bytes.append(littleEndian: Self.format)
@@ -35,29 +39,35 @@ struct StoreHeader {
         return bytes
     }
 
-    /// Refuses a store that is not this owner's, or not of this format.
-    static func check(_ bytes: [UInt8]?, _ owner: StoreOwner, _ path: String) throws(StoreError) {
-        guard let bytes, bytes.starts(with: magic) else {
+    /// Reads the record; refuses another format.
+    init(_ bytes: [UInt8]?, at path: String) throws(StoreError) {
+        guard let bytes, bytes.starts(with: Self.magic) else {
             throw .damaged(path, "it has no header")
         }
-        var reader = ByteReader(bytes, in: magic.count..<bytes.count)
+        var reader = ByteReader(bytes, in: Self.magic.count..<bytes.count)
         guard let version = try? reader.readUInt32() else { throw .damaged(path, "its header is too short") }
-        guard version == format else {
+        guard version == Self.format else {
             throw StoreError(
                 .otherFormat,
-                "\(path): the store has format \(version); this version of the program reads format \(format)"
+                "\(path): the store has format \(version); this version of the program reads format \(Self.format)"
             )
         }
-        guard let found = ClusterID(Array(bytes[reader.position...].prefix(ClusterID.byteCount))),
+        guard let cluster = ClusterID(Array(bytes[reader.position...].prefix(ClusterID.byteCount))),
             let replica = bytes.last, bytes.count == reader.position + ClusterID.byteCount + 1
         else { throw .damaged(path, "its header has the wrong length") }
-        guard found == owner.cluster else {
-            throw StoreError(.foreign, "\(path): the store belongs to another cluster (\(found))")
+        owner = StoreOwner(cluster: cluster, replica: ReplicaID(replica))
+    }
+
+    /// Refuses a store that is not this owner's.
+    func check(_ expected: StoreOwner, at path: String) throws(StoreError) {
+        guard owner.cluster == expected.cluster else {
+            throw StoreError(.foreign, "\(path): the store belongs to another cluster (\(owner.cluster))")
         }
-        guard replica == owner.replica.rawValue else {
+        guard owner.replica == expected.replica else {
             throw StoreError(
                 .foreign,
-                "\(path): the store belongs to replica \(replica), not to replica \(owner.replica.rawValue)"
+                "\(path): the store belongs to replica \(owner.replica.rawValue), not to replica "
+                    + "\(expected.replica.rawValue)"
             )
         }
     }

@@ -46,7 +46,7 @@ package struct MerkleHasher {
         return Digest.of(buffer)
     }
 
-    mutating func leaf(key: [UInt8], value: [UInt8], in keyspace: Keyspace) -> Digest {
+    package mutating func leaf(key: [UInt8], value: [UInt8], in keyspace: Keyspace) -> Digest {
         nodes += 1
         start(Self.leafTag)
         buffer.append(keyspace.rawValue)
@@ -63,7 +63,7 @@ package struct MerkleHasher {
         return digest
     }
 
-    mutating func branch(bitmap: UInt16, children: some Sequence<Digest>) -> Digest {
+    package mutating func branch(bitmap: UInt16, children: some Sequence<Digest>) -> Digest {
         nodes += 1
         start(Self.branchTag)
         buffer.append(UInt8(truncatingIfNeeded: bitmap))
@@ -161,7 +161,7 @@ public struct SubtreePath: Hashable, Sendable {
 
 extension Digest {
     /// The step that a path takes at `depth`: the high half of each byte comes before its low half.
-    func step(at depth: Int) -> UInt8 {
+    package func step(at depth: Int) -> UInt8 {
         let byte = self[depth >> 1]
         return depth & 1 == 0 ? byte >> 4 : byte & 15
     }

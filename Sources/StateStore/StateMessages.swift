@@ -227,6 +227,18 @@ extension StateNode {
         guard reader.isAtEnd else { return nil }
     }
 
+    /// The length of the encoding of a leaf that begins with these bytes, one of which ``init(encoded:)`` may still make nothing.
+    ///
+    /// - Returns: nil when there are too few bytes to tell.
+    package static func leafLength(_ bytes: ArraySlice<UInt8>) -> Int? {
+        guard bytes.count >= 7 else { return nil }
+        var reader = StateReader(Array(bytes.prefix(7)))
+        guard reader.integer(UInt8.self) != nil, let key = reader.integer(UInt16.self),
+            let value = reader.integer(UInt32.self)
+        else { return nil }
+        return 7 + Int(key) + Int(value)
+    }
+
     fileprivate init?(from reader: inout StateReader) {
         guard let tag = reader.integer(UInt8.self) else { return nil }
         if tag == 0 {

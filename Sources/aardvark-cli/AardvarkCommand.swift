@@ -35,7 +35,7 @@ struct AardvarkCommand: AsyncParsableCommand {
         version: "0.1.0",
         subcommands: [
             InitCommand.self, KeygenCommand.self, UpCommand.self, ReplicaCommand.self, StatusCommand.self,
-            KeyValueCommand.self, AdminCommand.self, Bench.self,
+            KeyValueCommand.self, AdminCommand.self, StoreCommand.self, Bench.self,
         ]
     )
 

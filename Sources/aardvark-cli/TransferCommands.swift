@@ -247,6 +247,17 @@ struct TransferProgress {
         records += 1
     }
 
+    /// Notes how many records are done, the total being one of records too.
+    mutating func advance(to records: UInt64) {
+        self.records = records
+        show(done: records)
+    }
+
+    /// Removes the bar: the work ends with an error, which says more.
+    mutating func abandon() {
+        line.clear()
+    }
+
     /// Redraws the bar, a few times a second at most.
     mutating func show(done: UInt64) {
         let now = ContinuousClock.now
