@@ -107,10 +107,15 @@ let package = Package(
             dependencies: ["Adversary", "Agreement", "Messages", "StateStore", "Cryptography", "Invariants"],
             swiftSettings: strict
         ),
+        .target(
+            name: "Lab",
+            dependencies: ["Aardvark"],
+            swiftSettings: strict
+        ),
         .executableTarget(
             name: "aardvark-lab",
             dependencies: [
-                "Adversary", "Simulation", "Agreement", "Messages", "Invariants",
+                "Lab", "Adversary", "Simulation", "Agreement", "Messages", "Invariants",
                 .product(name: "ArgumentParser", package: "swift-argument-parser"),
             ],
             swiftSettings: strict
@@ -155,6 +160,7 @@ let package = Package(
             dependencies: ["Simulation", "Adversary", "Agreement", "Messages", "Cryptography", "aardvark-lab"],
             swiftSettings: strict
         ),
+        .testTarget(name: "LabTests", dependencies: ["Lab", "Aardvark", "TestSupport"], swiftSettings: strict),
         .testTarget(
             name: "StateStoreTests",
             dependencies: ["StateStore", "DurableStore", "Cryptography", "Messages", "TestSupport"],
