@@ -6,6 +6,9 @@ extension BenchmarkReport {
         /// The measured time, sample by sample without a gap; at least one.
         public var samples: [LoadSample]
 
+        /// When the measured time began, in seconds since 1970.
+        public var startedAt: Double
+
         /// What ended after the measured time; its failures count, its successes do not.
         public var rest: LoadSample
 
@@ -28,18 +31,24 @@ extension BenchmarkReport {
         /// Whether every replica checks a signature on every request.
         public var checksSignatures: Bool
 
+        /// What the audit found; nil for every workload but `audit`.
+        public var audit: AuditVerdict?
+
         /// Collects what was observed.
         public init(
             samples: [LoadSample],
+            startedAt: Double,
             rest: LoadSample,
             unfinished: Int,
             statuses: [(before: ReplicaStatus?, after: ReplicaStatus?)]?,
             clientCPUMicroseconds: UInt64,
             cores: Int,
             signatureCheckMicroseconds: Double,
-            checksSignatures: Bool
+            checksSignatures: Bool,
+            audit: AuditVerdict? = nil
         ) {
             self.samples = samples
+            self.startedAt = startedAt
             self.rest = rest
             self.unfinished = unfinished
             self.statuses = statuses
@@ -47,6 +56,7 @@ extension BenchmarkReport {
             self.cores = cores
             self.signatureCheckMicroseconds = signatureCheckMicroseconds
             self.checksSignatures = checksSignatures
+            self.audit = audit
         }
     }
 
@@ -68,6 +78,7 @@ extension BenchmarkReport {
         }
 
         self.settings = settings
+        startedAt = observed.startedAt
         durationSeconds = seconds
         operations = total.operations
         operationsByKind = Dictionary(uniqueKeysWithValues: total.operationsByKind.map { ($0.key.rawValue, $0.value) })
@@ -86,6 +97,7 @@ extension BenchmarkReport {
         clientCPUMicrosecondsPerInvocation =
             total.invocations > 0 ? Double(observed.clientCPUMicroseconds) / Double(total.invocations) : nil
         signatureLimit = SignatureLimit(settings: settings, observed: observed, throughput: rate(total.invocations))
+        audit = observed.audit
         series = observed.samples.map { Point($0, from: start) }
     }
 

@@ -60,8 +60,8 @@ public struct BenchmarkReport: Codable, Sendable {
             self.clients = clients
             self.window = window
             self.bundle = bundle
-            valueBytes = plan.workload == .null ? 0 : plan.settings.valueBytes
-            records = plan.workload == .null ? 0 : plan.settings.records
+            valueBytes = plan.workload.hasRecords ? plan.settings.valueBytes : 0
+            records = plan.workload.hasRecords ? plan.settings.records : 0
             seed = plan.settings.seed
             self.warmupSeconds = warmupSeconds
         }
@@ -168,7 +168,7 @@ public struct BenchmarkReport: Codable, Sendable {
         }
     }
 
-    /// One second of the run.
+    /// One sample of the run, by default a second.
     public struct Point: Codable, Sendable {
         /// When it starts, from the start of the measured time.
         public let startSeconds: Double
@@ -195,6 +195,8 @@ public struct BenchmarkReport: Codable, Sendable {
 
     /// What was run.
     public let settings: Settings
+    /// When the measured time began, in seconds since 1970 by this machine's clock: to be held against logs.
+    public let startedAt: Double
     /// How long it was measured.
     public let durationSeconds: Double
     /// The workload's operations that succeeded in this time.
@@ -225,11 +227,14 @@ public struct BenchmarkReport: Codable, Sendable {
     public let clientCPUMicrosecondsPerInvocation: Double?
     /// The bound that signature checks put on the throughput.
     public let signatureLimit: SignatureLimit
-    /// The run second by second.
+    /// What the audit found; nil for every workload but `audit`.
+    public let audit: AuditVerdict?
+    /// The run sample by sample.
     public let series: [Point]
 
     enum CodingKeys: String, CodingKey {
         case settings
+        case startedAt = "started_at_unix_seconds"
         case durationSeconds = "duration_seconds"
         case operations
         case operationsByKind = "operations_by_kind"
@@ -245,6 +250,7 @@ public struct BenchmarkReport: Codable, Sendable {
         case replicaShares = "replica_shares"
         case clientCPUMicrosecondsPerInvocation = "client_cpu_microseconds_per_invocation"
         case signatureLimit = "signature_limit"
+        case audit
         case series
     }
 }

@@ -111,13 +111,13 @@ final class LoadClient: Sendable {
         ) -> Step {
             invariant(outstanding > 0, "an operation ended twice")
             if let fault = fault(in: outcome, of: operation, isContinuation: isContinuation) {
-                end(operation)
+                end(operation, succeeded: false)
                 recording.noteFailure(fault)
                 // The slot stays free until the generator's next tick: what fails at once must not spin.
                 return .rest
             }
             if let continuation = operation.continuation, !isContinuation { return .carryOn(continuation) }
-            end(operation)
+            end(operation, succeeded: true)
             recording.noteSuccess(
                 of: operation.kind,
                 invocations: isContinuation ? 2 : 1,
@@ -138,9 +138,9 @@ final class LoadClient: Sendable {
             }
         }
 
-        private mutating func end(_ operation: WorkloadOperation) {
+        private mutating func end(_ operation: WorkloadOperation, succeeded: Bool) {
             outstanding -= 1
-            source.end(operation)
+            source.end(operation, succeeded: succeeded)
         }
 
         /// Takes a slot for the next operation, when there are both.

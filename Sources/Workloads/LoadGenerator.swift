@@ -62,13 +62,15 @@ public final class LoadGenerator: Sendable {
     ///   - duration: How long, in nanoseconds.
     ///   - interval: How long each sample is, in nanoseconds; the last one may be shorter.
     ///   - onSample: Called with each sample when its interval is over.
+    ///   - isOver: Asked every tick; when it says so, the time ends early.
     /// - Returns: The samples in order: together they cover the time without a gap.
     /// - Throws: `CancellationError` when the task is cancelled; the clients stay active then.
     @discardableResult
     public func hold(
         forNanoseconds duration: UInt64,
         sampledEveryNanoseconds interval: UInt64 = 1_000_000_000,
-        onSample: (LoadSample) -> Void = { _ in }
+        onSample: (LoadSample) -> Void = { _ in },
+        until isOver: () -> Bool = { false }
     ) async throws -> [LoadSample] {
         invariant(interval > 0, "a sample has a length")
         // What happened before belongs to nobody's sample.
@@ -77,11 +79,13 @@ public final class LoadGenerator: Sendable {
         let end = start + duration
         var nextSample = start + min(interval, duration)
         var samples: [LoadSample] = []
-        while samples.last.map({ $0.end < end }) ?? true {
+        var isLast = false
+        while !isLast, samples.last.map({ $0.end < end }) ?? true {
             let wake = min(nextSample, clock.now() + Self.tickNanoseconds)
             try await clock.sleep(wake)
             fill()
-            guard clock.now() >= nextSample else { continue }
+            isLast = isOver()
+            guard clock.now() >= nextSample || isLast else { continue }
             let sample = takeSample()
             samples.append(sample)
             onSample(sample)

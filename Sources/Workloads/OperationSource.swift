@@ -57,14 +57,18 @@ public protocol OperationSource: Sendable {
     /// - Returns: nil when there are no more.
     mutating func next() -> WorkloadOperation?
 
-    /// Looks at the service's result of an operation or of its continuation.
+    /// Looks at the service's result of an operation or of its continuation, once.
     ///
     /// - Returns: nil when the result is what a correct service answers; otherwise a short name of what is wrong, one
     ///   of a few.
     func fault(in result: [UInt8], of operation: WorkloadOperation, isContinuation: Bool) -> String?
 
-    /// Called once for each operation when it has ended, whether it succeeded or not.
-    mutating func end(_ operation: WorkloadOperation)
+    /// Called once for each operation when it has ended.
+    ///
+    /// - Parameters:
+    ///   - operation: The operation.
+    ///   - succeeded: Whether it has a result without a fault; if not, it may have been executed or not.
+    mutating func end(_ operation: WorkloadOperation, succeeded: Bool)
 }
 
 /// How an operation that was submitted has ended.

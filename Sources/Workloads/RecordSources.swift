@@ -9,7 +9,7 @@ struct NullSource: OperationSource {
         result.isEmpty ? nil : RecordOperation.unexpectedResult
     }
 
-    mutating func end(_ operation: WorkloadOperation) {}
+    mutating func end(_ operation: WorkloadOperation, succeeded: Bool) {}
 }
 
 /// Puts a range of records, each once.
@@ -27,7 +27,7 @@ struct LoadingSource: OperationSource {
         RecordOperation.fault(in: result, of: operation, isContinuation: isContinuation)
     }
 
-    mutating func end(_ operation: WorkloadOperation) {}
+    mutating func end(_ operation: WorkloadOperation, succeeded: Bool) {}
 }
 
 /// The run phase of YCSB's core workload and of `kv-put`.
@@ -68,7 +68,7 @@ struct RecordSource: OperationSource {
         RecordOperation.fault(in: result, of: operation, isContinuation: isContinuation)
     }
 
-    mutating func end(_ operation: WorkloadOperation) {
+    mutating func end(_ operation: WorkloadOperation, succeeded: Bool) {
         if let record = operation.inserted { inserts.acknowledge(record) }
     }
 

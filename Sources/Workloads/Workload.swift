@@ -6,6 +6,10 @@ public enum Workload: String, CaseIterable, Hashable, Sendable {
     /// Empty operations: the protocol alone.
     case null
 
+    /// Writes that can be audited: each increments a key of its own, and a tenth of the operations read an acknowledged write back
+    /// (``AuditLedger``).
+    case audit
+
     /// Puts of records that are picked uniformly.
     case kvPut = "kv-put"
 
@@ -31,6 +35,7 @@ public enum Workload: String, CaseIterable, Hashable, Sendable {
     public var mix: OperationMix {
         switch self {
         case .null: OperationMix([(.null, 1)])
+        case .audit: OperationMix([(.insert, 0.9), (.read, 0.1)])
         case .kvPut: OperationMix([(.update, 1)])
         case .ycsbA: OperationMix([(.read, 0.5), (.update, 0.5)])
         case .ycsbB: OperationMix([(.read, 0.95), (.update, 0.05)])
@@ -42,7 +47,10 @@ public enum Workload: String, CaseIterable, Hashable, Sendable {
     }
 
     /// Whether the records must be there before it starts, so that a load phase has to put them.
-    public var needsRecords: Bool { self != .null && self != .kvPut }
+    public var needsRecords: Bool { hasRecords && self != .kvPut }
+
+    /// Whether it works on records, so that their number and size matter.
+    public var hasRecords: Bool { self != .null && self != .audit }
 }
 
 /// The proportions of the kinds of operations in a workload.
@@ -97,6 +105,9 @@ public struct WorkloadSettings: Hashable, Sendable {
     /// records that are expected at its end (YCSB's `operationcount`).
     public var expectedOperations: UInt64 = 1_000
 
+    /// Tells the keys of the audit workload from those of other runs. Two runs against one service need two numbers.
+    public var run: UInt64 = 0
+
     /// YCSB's defaults.
     public init() {}
 }
@@ -111,6 +122,9 @@ public final class WorkloadPlan: Sendable {
 
     /// Its sizes.
     public let settings: WorkloadSettings
+
+    /// The books of the audit workload; nil for every other one.
+    public let ledger: AuditLedger?
 
     private let chooser: KeyChooser
     private let inserts: InsertSequence
@@ -127,9 +141,10 @@ public final class WorkloadPlan: Sendable {
         )
         self.workload = workload
         self.settings = settings
+        ledger = workload == .audit ? AuditLedger(run: settings.run) : nil
         inserts = InsertSequence(records: settings.records)
         switch workload {
-        case .null, .kvPut: chooser = .uniform(count: settings.records)
+        case .null, .kvPut, .audit: chooser = .uniform(count: settings.records)
         case .ycsbD: chooser = .latest(ZipfianChooser(count: settings.records))
         case .ycsbA, .ycsbB, .ycsbC, .ycsbE, .ycsbF:
             // YCSB's key space: the records, twice the inserts to be expected, and one more. It is bounded here,
@@ -148,13 +163,17 @@ public final class WorkloadPlan: Sendable {
     /// - Parameter client: The client's number among those of this run.
     public func source(client: Int) -> any OperationSource {
         guard workload != .null else { return NullSource() }
+        // Even streams are the run phase, odd ones the load phase.
+        let random = SplitMix64(seed: settings.seed, stream: 2 * UInt64(client))
+        if let ledger {
+            return AuditSource(mix: workload.mix, client: UInt32(client), ledger: ledger, random: random)
+        }
         return RecordSource(
             mix: workload.mix,
             chooser: chooser,
             inserts: inserts,
             valueBytes: settings.valueBytes,
-            // Even streams are the run phase, odd ones the load phase.
-            random: SplitMix64(seed: settings.seed, stream: 2 * UInt64(client))
+            random: random
         )
     }
 

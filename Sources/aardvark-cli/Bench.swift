@@ -16,6 +16,7 @@ struct Bench: AsyncParsableCommand {
             Workloads:
               null            empty operations: the protocol alone
               kv-put          puts of uniformly chosen records
+              audit           90 % increments of a key each, 10 % reads of what was acknowledged; see below
               ycsb-a          50 % reads, 50 % updates, zipfian
               ycsb-b          95 % reads, 5 % updates, zipfian
               ycsb-c          reads, zipfian
@@ -23,6 +24,12 @@ struct Bench: AsyncParsableCommand {
               ycsb-e          95 % scans of 1 to 100 records, 5 % inserts
               ycsb-f          50 % reads, 50 % read-modify-writes, zipfian
             The YCSB workloads first put their records (the load phase); updates write a whole record.
+
+            After an audit run everything that it wrote is read back: each acknowledged write must be there exactly once, and \
+            nothing else. The report says so, and the exit code is 3 if it is not so. This is for runs during which replicas are \
+            killed, stopped or cut off. The keys, below audit/, stay.
+
+            Ctrl-C ends the measured time early; the report covers the time until then.
 
             The report compares the throughput with the limit of this machine: its cores divided by the number of \
             replicas times the time of one signature check. It says something about a cluster whose replicas all run \
@@ -35,6 +42,7 @@ struct Bench: AsyncParsableCommand {
               aardvark bench
               aardvark bench --workload ycsb-b --clients 8 --window 32 --seconds 30 --records 100000
               aardvark bench --workload kv-put --size 100 --bundle 16 --json > report.json
+              aardvark bench --workload audit --seconds 3600 --interval 0.1
             """
     )
 
@@ -58,6 +66,9 @@ struct Bench: AsyncParsableCommand {
     @Option(help: ArgumentHelp("How long to send before measuring.", valueName: "seconds"))
     var warmup = 1.0
 
+    @Option(help: ArgumentHelp("The length of each sample in the report's series.", valueName: "seconds"))
+    var interval = 1.0
+
     @Option(help: ArgumentHelp("The length of a record's value.", valueName: "bytes"))
     var size = WorkloadSettings().valueBytes
 
@@ -79,6 +90,7 @@ struct Bench: AsyncParsableCommand {
         try Self.check(bundle, "--bundle", in: 1...MessageLimits.operationsPerRequest)
         try Self.check(seconds, "--seconds", in: 0.1...86_400)
         try Self.check(warmup, "--warmup", in: 0...3_600)
+        try Self.check(interval, "--interval", in: 0.1...3_600)
         try Self.check(size, "--size", in: 0...KeyValueLimits.valueBytes)
         try Self.check(records, "--records", in: 1...WorkloadSettings.mostRecords)
     }
@@ -109,7 +121,11 @@ struct Bench: AsyncParsableCommand {
                     + "which replicas serve"
             )
         }
+        if report.audit?.isClean == false { throw Self.brokenPromise }
     }
+
+    /// The exit code of a run whose audit found something wrong.
+    private static let brokenPromise = ExitCode(3)
 
     private static func check<Number: Comparable>(_ value: Number, _ name: String, in range: ClosedRange<Number>) throws
     {

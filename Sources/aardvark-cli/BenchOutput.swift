@@ -62,6 +62,7 @@ struct BenchTable {
             ("operations", operations),
             ("errors", errors),
         ]
+        if let audit = report.audit { rows.append(("audit", text(audit))) }
         if let batch = report.averageBatchOperations {
             rows.append(("batches", "\(fixed(batch, 1)) operations on the average"))
         }
@@ -122,6 +123,15 @@ struct BenchTable {
         let unfinished = report.unfinished > 0 ? "; \(report.unfinished) operations never ended" : ""
         return (report.errors == 0 ? "none" : "\(Console.grouped(report.errors)): \(listed(report.errorsByKind))")
             + unfinished
+    }
+
+    private func text(_ audit: AuditVerdict) -> String {
+        let wrong = [
+            ("lost", audit.lost), ("doubled", audit.doubled), ("invented", audit.invented),
+            ("contradictions", audit.contradictions),
+        ].map { "\(Console.grouped($1)) \($0)" }.joined(separator: ", ")
+        let unanswered = audit.unanswered > 0 ? "; \(Console.grouped(audit.unanswered)) more without an answer" : ""
+        return "\(Console.grouped(audit.acknowledged)) acknowledged, \(wrong)\(unanswered)"
     }
 
     private var cpu: String {

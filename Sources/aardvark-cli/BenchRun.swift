@@ -9,6 +9,9 @@ struct BenchRun {
     /// A run expects about this many operations a second, which sizes the zipfian choices of workloads that insert.
     private static let expectedRate = 10_000.0
 
+    /// How often each page of an audit is asked for at the most, each time until the client gives up.
+    private static let auditTries = 6
+
     private let options: Bench
     private let cluster: ClusterFile
     private let progress: BenchProgress
@@ -50,6 +53,7 @@ struct BenchRun {
         settings.records = options.records
         settings.valueBytes = options.size
         settings.seed = options.seed
+        settings.run = .random(in: .min ... .max)
         settings.expectedOperations = UInt64((options.seconds + options.warmup) * Self.expectedRate)
         plan = WorkloadPlan(options.workload, settings)
     }
@@ -63,7 +67,8 @@ struct BenchRun {
         let clients = try await connect()
         do {
             if plan.workload.needsRecords, !options.skipLoad { try await load(clients) }
-            let observed = try await measure(clients, signatureCheck: check)
+            var observed = try await measure(clients, signatureCheck: check)
+            observed.audit = try await audit(clients)
             await Self.shutDown(clients)
             return BenchmarkReport(settings: settings, observed: observed)
         } catch {
@@ -154,16 +159,23 @@ struct BenchRun {
 
     private func measure(_ clients: [Client], signatureCheck: Double) async throws -> BenchmarkReport.Observations {
         let generator = generator(clients) { plan.source(client: $0) }
+        let interruption = await Interruption.watch()
         generator.setActiveClients(clients.count)
         progress.show("warming up")
-        try await generator.hold(forNanoseconds: UInt64(options.warmup * 1e9))
+        try await generator.hold(forNanoseconds: UInt64(options.warmup * 1e9), until: { interruption.isRequested })
         let before = await statuses()
         let cpuBefore = Self.processorMicroseconds()
+        let startedAt = Date.now.timeIntervalSince1970
         var elapsed = 0.0
-        let samples = try await generator.hold(forNanoseconds: UInt64(options.seconds * 1e9)) { sample in
-            elapsed += sample.seconds
-            progress.show(sample, elapsed: elapsed, of: options.seconds)
-        }
+        let samples = try await generator.hold(
+            forNanoseconds: UInt64(options.seconds * 1e9),
+            sampledEveryNanoseconds: UInt64(options.interval * 1e9),
+            onSample: { sample in
+                elapsed += sample.seconds
+                progress.show(sample, elapsed: elapsed, of: options.seconds)
+            },
+            until: { interruption.isRequested }
+        )
         let cpuAfter = Self.processorMicroseconds()
         // Asked while the load goes on, so that the counters cover nothing but load.
         let after = await statuses()
@@ -171,6 +183,7 @@ struct BenchRun {
         let rest = try await generator.stop(waitingNanoseconds: 15_000_000_000)
         return BenchmarkReport.Observations(
             samples: samples,
+            startedAt: startedAt,
             rest: rest,
             unfinished: generator.outstanding,
             statuses: before.flatMap { before in
@@ -181,6 +194,28 @@ struct BenchRun {
             signatureCheckMicroseconds: signatureCheck,
             checksSignatures: checksSignatures
         )
+    }
+
+    /// Holds what the load wrote against its books; nil for a workload that keeps none.
+    private func audit(_ clients: [Client]) async throws -> AuditVerdict? {
+        guard let ledger = plan.ledger, let reader = clients.first else { return nil }
+        progress.show("auditing")
+        do {
+            return try await ledger.audit { try await Self.read($0, through: reader) }
+        } catch {
+            throw OperatorError(
+                .unavailable,
+                "the load has ended, but what it wrote below the key \(ledger.prefix) cannot be read back: \(error)"
+            )
+        }
+    }
+
+    /// Reads with patience: after the faults that an audit is for, a service may need some time.
+    private static func read(_ operation: [UInt8], through client: Client) async throws -> [UInt8] {
+        for _ in 1..<auditTries {
+            if let result = try? await client.invoke(operation, isReadOnly: true) { return result }
+        }
+        return try await client.invoke(operation, isReadOnly: true)
     }
 
     // MARK: - Figures of the machine and the replicas

@@ -1,7 +1,8 @@
 import Foundation
 import Messages
 import Testing
-import Workloads
+
+@testable import Workloads
 
 @Suite
 struct BenchmarkReportTests {
@@ -50,6 +51,7 @@ struct BenchmarkReportTests {
                     sample(from: 5, latencies: 0..<1_000, failures: ["timed_out"]),
                     sample(from: 5 + second, latencies: 1_000..<2_000),
                 ],
+                startedAt: 1_234.5,
                 rest: sample(from: 5 + 2 * second, latencies: 0..<10, failures: ["timed_out", "refused"]),
                 unfinished: 0,
                 statuses: [
@@ -61,7 +63,15 @@ struct BenchmarkReportTests {
                 clientCPUMicroseconds: 8_000,
                 cores: 2,
                 signatureCheckMicroseconds: 50,
-                checksSignatures: checksSignatures
+                checksSignatures: checksSignatures,
+                audit: AuditVerdict(
+                    acknowledged: 10,
+                    unanswered: 1,
+                    lost: 0,
+                    doubled: 0,
+                    invented: 0,
+                    contradictions: 0
+                )
             )
         )
     }
@@ -128,9 +138,11 @@ struct BenchmarkReportTests {
         let fields = try #require(object as? [String: Any])
         #expect(
             fields.keys.sorted() == [
-                "average_batch_operations", "client_cpu_microseconds_per_invocation", "duration_seconds", "errors",
+                "audit", "average_batch_operations", "client_cpu_microseconds_per_invocation", "duration_seconds",
+                "errors",
                 "errors_by_kind", "invocations", "latency", "operations", "operations_by_kind", "replica_shares",
-                "replicas_reachable", "series", "settings", "signature_limit", "throughput_invocations_per_second",
+                "replicas_reachable", "series", "settings", "signature_limit", "started_at_unix_seconds",
+                "throughput_invocations_per_second",
                 "throughput_operations_per_second", "unfinished_operations",
             ]
         )
@@ -138,6 +150,11 @@ struct BenchmarkReportTests {
             try #require(fields["latency"] as? [String: Any]).keys.sorted() == [
                 "max_microseconds", "mean_microseconds", "p50_microseconds", "p90_microseconds", "p99_9_microseconds",
                 "p99_microseconds",
+            ]
+        )
+        #expect(
+            try #require(fields["audit"] as? [String: Any]).keys.sorted() == [
+                "acknowledged", "contradictions", "doubled", "invented", "lost", "unanswered",
             ]
         )
         #expect(try #require(fields["settings"] as? [String: Any])["protocol"] as? String == "aardvark")

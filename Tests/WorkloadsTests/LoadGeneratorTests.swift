@@ -37,6 +37,19 @@ struct LoadGeneratorTests {
         #expect(clients.map(\.counts.submitted) == before)
     }
 
+    @Test func `the time ends early when it is said to be over`() async throws {
+        let generator = generator([SimulatedClient(time, latency: 5 * millisecond)], slots: 1)
+        generator.setActiveClients(1)
+        let start = time.now
+        let samples = try await generator.hold(
+            forNanoseconds: 60 * second,
+            until: { time.now >= start + 3 * second / 2 }
+        )
+        #expect(samples.map(\.start) == [start, start + second])
+        #expect(samples.map(\.end) == [start + second, start + 3 * second / 2])
+        #expect(samples.map(\.recording.operations) == [200, 100])
+    }
+
     @Test func `a closed loop keeps exactly its slots outstanding`() async throws {
         let client = SimulatedClient(time, latency: 2 * millisecond)
         let generator = generator([client], slots: 32)

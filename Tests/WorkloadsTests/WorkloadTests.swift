@@ -11,7 +11,7 @@ struct WorkloadTests {
         var source = plan.source(client: client)
         return (0..<count).compactMap { _ in
             let operation = source.next()
-            if let operation { source.end(operation) }
+            if let operation { source.end(operation, succeeded: true) }
             return operation
         }
     }
@@ -19,6 +19,7 @@ struct WorkloadTests {
     @Test(arguments: [
         (Workload.null, [WorkloadOperation.Kind.null: 1.0]),
         (.kvPut, [.update: 1]),
+        (.audit, [.insert: 0.9, .read: 0.1]),
         (.ycsbA, [.read: 0.5, .update: 0.5]),
         (.ycsbB, [.read: 0.95, .update: 0.05]),
         (.ycsbC, [.read: 1]),
