@@ -153,10 +153,22 @@ extension Replica {
         if next == nil, highestProposed > executed, stateTarget == nil { next = .batch(executed.next) }
         guard next != watched else { return }
         watched = next
+        hasWaitedAgain = false
         isWatchedForwarded = configuration.switches.dissemination == .primary
         // Where clients send to all, the primary may still lack what this replica has: it is handed that before it is suspected.
         let first = isWatchedForwarded ? viewTimeout : viewTimeout / 4
         requestDeadline = next.map { _ in now.monotonic.advanced(byNanoseconds: first) }
+    }
+
+    /// When the request timer is this late, the replica itself was away: its process was stopped, or its machine slept. What came in the
+    /// meantime is not read yet, so nobody is to blame; the primary has its time again, once.
+    ///
+    /// - Returns: false when the timer is not so late.
+    mutating func waitAgain(sinceDue due: Instant, now: ClockReading) -> Bool {
+        guard !hasWaitedAgain, due.advanced(byNanoseconds: viewTimeout / 2) < now.monotonic else { return false }
+        hasWaitedAgain = true
+        requestDeadline = now.monotonic.advanced(byNanoseconds: viewTimeout)
+        return true
     }
 
     /// The watched request's time is over: the primary gets it from here, if it may not have it, and the rest of the time.

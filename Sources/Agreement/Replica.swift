@@ -53,6 +53,8 @@ public struct Replica: ~Copyable {
     /// What the request timer watches, and when it is overdue.
     var watched: Watch?
     var requestDeadline: Instant?
+    /// Whether the watched request had its time twice, because this replica itself was away.
+    var hasWaitedAgain = false
     /// Whether the primary was handed the watched request, where clients send to all replicas themselves.
     var isWatchedForwarded = false
     /// The numbers of proposals of which requests are missing here, and when those are asked for.
@@ -194,7 +196,9 @@ public struct Replica: ~Copyable {
         if let due = requestFetch, due <= now.monotonic {
             fetchRequests(into: &effects)
         }
-        if let due = requestDeadline, due <= now.monotonic, !forwardWatched(now: now, into: &effects) {
+        if let due = requestDeadline, due <= now.monotonic, !waitAgain(sinceDue: due, now: now),
+            !forwardWatched(now: now, into: &effects)
+        {
             leaveView(for: View(view.rawValue + 1), now: now, into: &effects)
         }
         watchForStall(now)

@@ -75,6 +75,19 @@ struct ViewChangeTests {
         #expect(cluster[3].stable == cluster[0].stable)
     }
 
+    @Test func `a replica that was away itself blames nobody at its return, but waits only once more`() {
+        let replica = TestReplica(1, keys: Keys())
+        replica.receive(.prePrepare(.proposal(1, [replica.keys.opening(1)])), from: 0)
+        replica.endTurn()
+        let timeout = Limits().viewChangeNanoseconds
+        replica.time += 10 * timeout
+        replica.passTime()
+        #expect(replica.view == View(0))
+        replica.time += timeout
+        replica.passTime()
+        #expect(replica.view == View(1))
+    }
+
     @Test func `after leaving a view a replica casts no vote in it`() {
         let replica = TestReplica(1, keys: Keys())
         replica.suspect()
