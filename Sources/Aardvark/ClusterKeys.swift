@@ -39,6 +39,9 @@ final class ClusterKeys {
         }
     }
 
+    /// Between replicas: short, so that they find each other soon after a partition has healed. There are few of them.
+    private static let peerBackOff = BackOff(longest: .milliseconds(500))
+
     /// A dialer to a replica's endpoint.
     ///
     /// - Returns: nil when the replica's key is not valid.
@@ -55,7 +58,8 @@ final class ClusterKeys {
             port: endpoint.port,
             peer: .replica(replica.rawValue),
             keys: keys,
-            purpose: purpose
+            purpose: purpose,
+            backOff: local.identity.role == .replica ? Self.peerBackOff : BackOff()
         )
         return Dialer(configuration, local: local, eventLoop: eventLoop, delegate: delegate)
     }

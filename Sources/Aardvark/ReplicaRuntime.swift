@@ -35,6 +35,8 @@ final class ReplicaRuntime: TransportDelegate, ReplicaOutlet {
     /// By replica: the link on which its messages arrive, and the one on which it is sent messages.
     private var inbound: [Link?]
     private var outbound: [Link?]
+    /// By replica: what keeps the outbound link; nil for this replica, and for one without a valid key.
+    private var dialers: [Dialer?]
     private var dirtyPeers = VoteSet()
     private var peersWithFrames = VoteSet()
 
@@ -75,6 +77,7 @@ final class ReplicaRuntime: TransportDelegate, ReplicaOutlet {
         requestCost = cluster.switches.requestAuthentication == .signature ? 16 : 1
         inbound = Array(repeating: nil, count: cluster.size.replicas)
         outbound = Array(repeating: nil, count: cluster.size.replicas)
+        dialers = Array(repeating: nil, count: cluster.size.replicas)
         core = ReplicaCore(
             cluster: cluster,
             replica: replica,
@@ -90,9 +93,16 @@ final class ReplicaRuntime: TransportDelegate, ReplicaOutlet {
         keys.clientKey = { [weak self] client in self?.core?.key(of: client) }
     }
 
-    /// Ends the timer; links are closed by their listeners and dialers.
+    /// Dials the peers, each with its dialer, from now on until ``stop()``.
+    func dial(_ dialers: [Dialer?]) {
+        self.dialers = dialers
+        for dialer in dialers { dialer?.start() }
+    }
+
+    /// Ends the timer and the dialling; links are closed by their listeners and dialers.
     func stop() {
         isStopped = true
+        for dialer in dialers { dialer?.stop() }
         timer?.cancel()
         timer = nil
         core?.stop()
@@ -111,6 +121,7 @@ final class ReplicaRuntime: TransportDelegate, ReplicaOutlet {
         case (.replica, .accepted):
             let peer = ReplicaID(UInt8(link.peer.number))
             inbound[peer.index] = link
+            dialers[peer.index]?.dialNow()
             // What the peer said while this link was down is lost, so it is asked again.
             core?.peerConnected(peer, now: .now())
             scheduleTurn()

@@ -201,7 +201,7 @@ private final class ReplicaNode {
     private let storage: OpenStorage
     private let eventLoop: any EventLoop
     private var listeners: [Listener] = []
-    private var dialers: [Dialer] = []
+    private var dialers: [Dialer?] = []
 
     init(
         cluster: ClusterFile,
@@ -237,28 +237,28 @@ private final class ReplicaNode {
         listeners.append(
             keys.listener(at: own.clientEndpoint, purpose: .clients, eventLoop: eventLoop, delegate: runtime)
         )
+        dialers = Array(repeating: nil, count: cluster.size.replicas)
         for peer in cluster.replicas where peer.id != replica {
             guard let listening = own.endpoint(for: peer.id), let dialled = peer.endpoint(for: replica) else {
                 invariantViolated("a cluster file has an endpoint for each pair of replicas")
             }
             let incoming = EndpointPurpose.peer(peer.id.rawValue)
             listeners.append(keys.listener(at: listening, purpose: incoming, eventLoop: eventLoop, delegate: runtime))
-            let outgoing = keys.dialer(
+            // A peer without a valid key can do nothing here, and counts among the f.
+            dialers[peer.id.index] = keys.dialer(
                 to: peer.id,
                 at: dialled,
                 purpose: .peer(replica.rawValue),
                 eventLoop: eventLoop,
                 delegate: runtime
             )
-            // A peer without a valid key can do nothing here, and counts among the f.
-            if let outgoing { dialers.append(outgoing) }
         }
     }
 
     func start() -> EventLoopFuture<Void> {
         let bound = EventLoopFuture.andAllSucceed(listeners.map { $0.start() }, on: eventLoop)
         return bound.assumeIsolated().map {
-            for dialer in self.dialers { dialer.start() }
+            self.runtime.dial(self.dialers)
         }.nonisolated()
     }
 
@@ -274,7 +274,6 @@ private final class ReplicaNode {
 
     func stop() -> EventLoopFuture<Void> {
         runtime.stop()
-        for dialer in dialers { dialer.stop() }
         return EventLoopFuture.andAllComplete(listeners.map { $0.stop() }, on: eventLoop)
     }
 }

@@ -7,7 +7,7 @@ public struct BackOff: Sendable {
     private var current: Duration
 
     /// Waits that begin with `shortest` and double up to `longest`, each shortened at random by up to a half.
-    public init(shortest: Duration = .milliseconds(50), longest: Duration = .seconds(5)) {
+    public init(shortest: Duration = .milliseconds(50), longest: Duration = .seconds(1)) {
         self.longest = max(shortest, longest)
         current = shortest
     }

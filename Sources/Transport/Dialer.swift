@@ -26,7 +26,7 @@ public final class Dialer: ConnectionOwner {
         /// The address of this machine to dial from; nil leaves it to the operating system.
         public let localAddress: String?
 
-        /// The bounds on the connection; the handshake's time-out is also that of connecting.
+        /// The bounds on the connection.
         public let limits: TransportLimits
 
         /// How long to wait between attempts.
@@ -65,6 +65,10 @@ public final class Dialer: ConnectionOwner {
     private weak var delegate: (any TransportDelegate)?
     private var backOff: BackOff
     private var state = State.idle
+    /// Counts attempts to connect: one that was given up for a newer one may still end.
+    private var attempt: UInt64 = 0
+    /// The handlers of the present attempt, one for each address that is tried.
+    private var candidates: [ConnectionHandler] = []
     private var linkedAt = NIODeadline.now()
 
     private enum State {
@@ -103,6 +107,21 @@ public final class Dialer: ConnectionOwner {
         dial()
     }
 
+    /// Dials at once if there is no connection: the peer has just shown that it can be reached. What waits for a later attempt, or
+    /// for an answer to packets that were sent before, would wait longer.
+    public func dialNow() {
+        eventLoop.preconditionInEventLoop()
+        switch state {
+        case .waiting(let next):
+            next.cancel()
+            dial()
+        case .connecting:
+            dial()
+        case .idle, .handshaking, .linked, .stopped:
+            break
+        }
+    }
+
     /// Closes the connection and dials no more; for good.
     public func stop() {
         eventLoop.preconditionInEventLoop()
@@ -120,12 +139,17 @@ public final class Dialer: ConnectionOwner {
 
     private func dial() {
         state = .connecting
+        attempt += 1
+        let attempt = attempt
+        candidates = []
         let bound = NIOLoopBound(self, eventLoop: eventLoop)
         var bootstrap = ClientBootstrap(group: eventLoop)
-            .connectTimeout(TimeAmount(configuration.limits.handshakeTimeout))
-            .channelOption(.tcpOption(.tcp_nodelay), value: 1)
+            .connectTimeout(TimeAmount(configuration.limits.connectTimeout))
             .channelOption(.recvAllocator, value: ReceiveBuffers.allocator)
             .channelOption(.maxMessagesPerRead, value: ReceiveBuffers.readsPerTurn)
+        for (option, value) in SocketOptions.forConnections(configuration.limits) {
+            bootstrap = bootstrap.channelOption(option, value: value)
+        }
         if let address = configuration.localAddress {
             do {
                 bootstrap = bootstrap.bind(to: try SocketAddress(ipAddress: address, port: 0))
@@ -139,7 +163,8 @@ public final class Dialer: ConnectionOwner {
         connect(bootstrap)
             .assumeIsolated()
             .whenFailure { error in
-                if case .connecting = self.state { self.failed(.unreachable(Self.sentence(for: error))) }
+                guard case .connecting = self.state, attempt == self.attempt else { return }
+                self.failed(.unreachable(Self.sentence(for: error)))
             }
     }
 
@@ -166,6 +191,7 @@ public final class Dialer: ConnectionOwner {
             owner: self
         )
         try channel.pipeline.syncOperations.addHandler(handler)
+        candidates.append(handler)
     }
 
     private func failed(_ reason: ConnectionRefusal, remoteAddress: String = "") {
@@ -198,8 +224,11 @@ public final class Dialer: ConnectionOwner {
     // MARK: ConnectionOwner
 
     func handshakeBegan(_ handler: ConnectionHandler) {
-        // A name with several addresses may give a second connection, which is not wanted.
-        guard case .connecting = state else { return handler.abandon(.stopped) }
+        // A name with several addresses may give a second connection, and so may an attempt that was given up; it is not wanted.
+        guard case .connecting = state, candidates.contains(where: { $0 === handler }) else {
+            return handler.abandon(.stopped)
+        }
+        candidates = []
         state = .handshaking(handler)
     }
 

@@ -185,8 +185,11 @@ public final class Link {
         }
     }
 
+    /// The channel, until it is closed.
+    var channel: (any Channel)? { context?.channel }
+
     private func refreshChannelBytes() {
-        guard let options = context?.channel.syncOptions else { return }
+        guard let options = channel?.syncOptions else { return }
         // A channel that does not know is one that is closed: nothing waits in it.
         channelBytes = (try? options.getOption(.bufferedWritableBytes)) ?? 0
     }

@@ -106,7 +106,7 @@ public final class Listener: ConnectionOwner {
         eventLoop.preconditionInEventLoop()
         let bound = NIOLoopBound(self, eventLoop: eventLoop)
         let (host, port) = (configuration.host, configuration.port)
-        return ServerBootstrap(group: eventLoop)
+        var bootstrap = ServerBootstrap(group: eventLoop)
             .serverChannelOption(.backlog, value: 256)
             .serverChannelOption(.socketOption(.so_reuseaddr), value: 1)
             .serverChannelInitializer { channel in
@@ -117,13 +117,15 @@ public final class Listener: ConnectionOwner {
                     )
                 }
             }
-            .childChannelOption(.tcpOption(.tcp_nodelay), value: 1)
             .childChannelOption(.recvAllocator, value: ReceiveBuffers.allocator)
             .childChannelOption(.maxMessagesPerRead, value: ReceiveBuffers.readsPerTurn)
             .childChannelInitializer { channel in
                 channel.eventLoop.makeCompletedFuture { try bound.value.accept(channel) }
             }
-            .bind(host: host, port: port)
+        for (option, value) in SocketOptions.forConnections(configuration.limits) {
+            bootstrap = bootstrap.childChannelOption(option, value: value)
+        }
+        return bootstrap.bind(host: host, port: port)
             .flatMapErrorThrowing { error in throw ListenerError(host: host, port: port, error: error) }
             .assumeIsolated()
             .map { channel in

@@ -135,16 +135,33 @@ public struct TransportLimits: Sendable {
     /// How long a handshake may take.
     public let handshakeTimeout: Duration
 
+    /// How long a dialled connection may take until the other end's operating system has answered.
+    ///
+    /// One second: a first packet that was lost is sent again by a new attempt, since the operating system repeats it in ever longer
+    /// pauses.
+    public let connectTimeout: Duration
+
+    /// How long the other end's operating system may leave unacknowledged what it was sent, or refuse to take more, before
+    /// the link is closed. A link without traffic is probed after as long. In whole seconds, at least 1.
+    ///
+    /// Without it a link that a partition has cut stays open, and TCP sends again in pauses that double (RFC 6298 section 5.5):
+    /// after a partition of a minute the next attempt may be a minute away.
+    public let silenceTimeout: Duration
+
     /// Sets the bounds.
     ///
     /// - Parameters:
     ///   - inboundBytes: See ``inboundBytes``; at least 1.
     ///   - outboundBytes: See ``outboundBytes``; raised to the length of the longest frame if it is less.
     ///   - handshakeTimeout: See ``handshakeTimeout``; more than zero.
+    ///   - connectTimeout: See ``connectTimeout``; more than zero.
+    ///   - silenceTimeout: See ``silenceTimeout``; rounded up to whole seconds, 1 to 3600.
     public init(
         inboundBytes: Int = 8 << 20,
         outboundBytes: Int = 32 << 20,
-        handshakeTimeout: Duration = .seconds(5)
+        handshakeTimeout: Duration = .seconds(5),
+        connectTimeout: Duration = .seconds(1),
+        silenceTimeout: Duration = .seconds(3)
     ) {
         self.inboundBytes = max(1, inboundBytes)
         self.outboundBytes = max(
@@ -152,6 +169,9 @@ public struct TransportLimits: Sendable {
             SealedFrame.maximumPlaintextByteCount + SealedFrame.overheadByteCount
         )
         self.handshakeTimeout = handshakeTimeout
+        self.connectTimeout = connectTimeout
+        let (seconds, rest) = silenceTimeout.components
+        self.silenceTimeout = .seconds(min(max(rest > 0 ? seconds + 1 : seconds, 1), 3_600))
     }
 
     /// The bound on what waits in a link even when its socket is read to the end because the other end closed it.

@@ -247,6 +247,67 @@ struct ConnectionTests {
         }
     }
 
+    @LoopActor @Test func `A dialer that waits for long dials at once when it is told to`() async throws {
+        let fixture = try Fixture()
+        let client = fixture.client
+        let port = try await fixture.start()
+        try await fixture.listener.stop().get()
+        // Longer than the test may take.
+        let dialer = try fixture.dial(port, backOff: BackOff(shortest: .seconds(3_600), longest: .seconds(3_600)))
+        await client.wait { client.refusals.count == 1 }
+        let restarted = try Fixture(port: port)
+        _ = try await restarted.start()
+        dialer.dialNow()
+        await client.wait { client.opened.count == 1 }
+        // With a link there is nothing to do.
+        dialer.dialNow()
+        #expect(dialer.link != nil)
+        try await fixture.stop()
+        dialer.dialNow()
+        #expect(dialer.link == nil)
+        try await restarted.stop()
+        #expect(client.opened.count == 1)
+    }
+
+    @LoopActor @Test func `An attempt to connect that was given up for a newer one leaves one link`() async throws {
+        let fixture = try Fixture()
+        let (server, client) = (fixture.server, fixture.client)
+        let port = try await fixture.start()
+        let dialer = try fixture.dial(port, backOff: BackOff(shortest: .seconds(3_600), longest: .seconds(3_600)))
+        dialer.dialNow()
+        dialer.dialNow()
+        await client.wait { client.opened.count == 1 }
+        await server.wait { server.opened.count == 1 && server.refusals.count == 2 }
+        #expect(server.refusals.allSatisfy { $0 == .closedEarly })
+        #expect(client.refusals.isEmpty)
+        #expect(dialer.link === client.opened.first)
+        #expect(client.closed.isEmpty)
+        try await fixture.stop()
+    }
+
+    @LoopActor @Test func `Both ends find out when the other one is gone without a word`() async throws {
+        let limits = TransportLimits(silenceTimeout: .milliseconds(6_500))
+        #expect(limits.silenceTimeout == .seconds(7))
+        let fixture = try Fixture(limits: limits)
+        let (server, client) = (fixture.server, fixture.client)
+        let port = try await fixture.start()
+        try fixture.dial(port, limits: limits)
+        await server.wait { server.opened.count == 1 }
+        await client.wait { client.opened.count == 1 }
+        for link in server.opened + client.opened {
+            let options = try #require(link.channel?.syncOptions)
+            for (option, value) in SocketOptions.forConnections(limits) where option != .tcpOption(.tcp_nodelay) {
+                let set = try options.getOption(option)
+                #expect(set == value, "\(option)")
+            }
+            let isPrompt = try options.getOption(.tcpOption(.tcp_nodelay))
+            #expect(isPrompt != 0)
+            let seconds = try options.getOption(.tcpOption(.secondsBeforeProbes))
+            #expect(seconds == 7)
+        }
+        try await fixture.stop()
+    }
+
     @LoopActor @Test func `A dialer that is stopped while it connects opens nothing`() async throws {
         let fixture = try Fixture()
         let port = try await fixture.start()

@@ -228,6 +228,7 @@ final class Fixture {
         local: LocalIdentity? = nil,
         purpose: EndpointPurpose = .clients,
         limits: TransportLimits = .standard,
+        backOff: BackOff = BackOff(shortest: .milliseconds(1), longest: .milliseconds(20)),
         recorder: Recorder? = nil
     ) throws -> Dialer {
         let local = try local ?? cluster.local(identity)
@@ -239,7 +240,7 @@ final class Fixture {
                 keys: try cluster.known(.replica(0), by: local),
                 purpose: purpose,
                 limits: limits,
-                backOff: BackOff(shortest: .milliseconds(1), longest: .milliseconds(20))
+                backOff: backOff
             ),
             local: local,
             eventLoop: LoopActor.loop,

@@ -78,6 +78,8 @@ struct PartsTests {
         #expect(limits.inboundBytes == 1)
         #expect(limits.outboundBytes == SealedFrame.maximumPlaintextByteCount + SealedFrame.overheadByteCount)
         #expect(TransportLimits(inboundBytes: .max).mostInboundBytes == .max)
+        #expect(TransportLimits(silenceTimeout: .zero).silenceTimeout == .seconds(1))
+        #expect(TransportLimits(silenceTimeout: .seconds(1 << 40)).silenceTimeout == .seconds(3_600))
     }
 
     @Test func `Every reason has a text for the log`() {
