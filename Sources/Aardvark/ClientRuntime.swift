@@ -275,7 +275,7 @@ final class ClientRuntime: TransportDelegate {
 
     private func perform() {
         var next = 0
-        var isSuperseded = false
+        var isOver = false
         while next < effects.count {
             let effect = effects[next]
             next += 1
@@ -294,12 +294,13 @@ final class ClientRuntime: TransportDelegate {
             case .resultTooLarge(let ticket): finish(ticket, .failure(.resultTooLarge))
             case .superseded(let ticket):
                 finish(ticket, .failure(.superseded))
-                isSuperseded = true
+            case .sessionEnded:
+                isOver = true
             }
         }
         effects.removeAll(keepingCapacity: true)
         // Dialling on would only take the links of the process that uses the identity now.
-        if isSuperseded { stop(.superseded) }
+        if isOver { stop(.superseded) }
     }
 
     private func send(_ request: Request, to replica: ReplicaID) {

@@ -60,6 +60,9 @@ public struct ClientEngine: ~Copyable {
         /// An operation is lost to this client: somebody opened a later session under its identity, or an administrator changed its key.
         /// Whether it was executed is unknown if it was sent.
         case superseded(ticket: UInt64)
+        /// The session is over: somebody opened a later one under this client's identity, or an administrator changed its key. Comes
+        /// after what is lost with it.
+        case sessionEnded
     }
 
     private struct Outstanding {
@@ -88,6 +91,8 @@ public struct ClientEngine: ~Copyable {
     /// The epoch of this client's key, as far as it knows.
     private var keyEpoch = KeyEpoch.genesis
     private var session = SessionID(0)
+    /// What replicas say of the open session now: a later one may have begun while this client was idle.
+    private var openingReplies = ReplyTally()
     private var nextNumber: UInt64 = 0
     /// The lowest number without a result.
     private var lowest: UInt64 = 0
@@ -149,6 +154,7 @@ public struct ClientEngine: ~Copyable {
         session = proposal
         nextNumber = 1
         lowest = 0
+        openingReplies = ReplyTally()
         send(opening, tickets: [], now: now, into: &effects)
     }
 
@@ -261,6 +267,11 @@ public struct ClientEngine: ~Copyable {
     public mutating func receive(_ reply: Reply, from replica: ReplicaID, into effects: inout [Effect]) {
         invariant(configuration.size.contains(replica), "a replica outside the cluster")
         views[replica.index] = max(views[replica.index], reply.view)
+        if phase == .open, reply.session == session, reply.number == .opening {
+            let payload = openingReplies.count(reply, from: replica, of: configuration.size)
+            if let payload, payload.outcome == .sessionOutdated { supersede(payload, into: &effects) }
+            return
+        }
         let place = Int(reply.number.rawValue % UInt64(configuration.window))
         guard reply.session == session, outstanding[place]?.request.number == reply.number,
             let payload = outstanding[place]?.replies.count(reply, from: replica, of: configuration.size)
@@ -365,9 +376,11 @@ public struct ClientEngine: ~Copyable {
             waitingReads.removeFirst()
             effects.append(.superseded(ticket: next.ticket))
         }
+        effects.append(.sessionEnded)
     }
 
-    /// A replica can be reached, for the first time or again: what it was sent and may not have got goes to it once more.
+    /// A replica can be reached, for the first time or again: what it was sent and may not have got goes to it once more. When that is
+    /// nothing, it is asked whether the session is still current: another process that uses this identity may have taken the connection.
     public func connected(_ replica: ReplicaID, into effects: inout [Effect]) {
         let wasSent = replica == view.primary(in: configuration.size) || configuration.dissemination == .all
         // In the order of their numbers, in which they are executed.
@@ -377,6 +390,7 @@ public struct ClientEngine: ~Copyable {
             else { continue }
             effects.append(.sendToPrimary(item.request, replica))
         }
+        if phase == .open, outstandingIsEmpty { effects.append(.sendToPrimary(opening, replica)) }
     }
 
     /// Whether ``open(_:now:into:)`` may be called.

@@ -59,6 +59,9 @@ class ClientShell {
     /// An operation has none, and will have none.
     func lost(_ ticket: Int) {}
 
+    /// Its session is over, and it never opens another one.
+    func sessionEnded() {}
+
     // MARK: Inputs
 
     func open() {
@@ -133,6 +136,7 @@ class ClientShell {
             if current.rawValue < .max { engine.open(SessionID(session), now: now, into: &effects) }
         case .completed(let ticket, let result): completed(Int(ticket), result)
         case .resultTooLarge(let ticket), .superseded(let ticket): lost(Int(ticket))
+        case .sessionEnded: sessionEnded()
         }
     }
 

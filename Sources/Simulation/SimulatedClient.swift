@@ -157,6 +157,12 @@ final class SimulatedClient: ClientShell {
         unansweredCount -= 1
     }
 
+    override func sessionEnded() {
+        if isCorrect, !isUnderChange {
+            world.report(Violation(.rightResults, "\(id) is told that its session is over"), at: id)
+        }
+    }
+
     override func completed(_ ticket: Int, _ result: [UInt8]) {
         operations[ticket].returned = world.now
         operations[ticket].result = RegisterService.value(of: result) ?? 0

@@ -217,7 +217,7 @@ struct ClientEngineTests {
         client.receive(Reply(view: View(0), sequence: .zero, payload: payload), from: 3)
         #expect(client.refusedFor.isEmpty, "one replica's word refuses nothing")
         client.receive(Reply(view: View(0), sequence: .zero, payload: payload), from: 1)
-        #expect(client.refusedFor == [SessionID(7)] && client.isClosed && client.superseded.isEmpty)
+        #expect(client.refusedFor == [SessionID(7)] && client.isClosed && client.superseded.isEmpty && !client.isEnded)
         client.open(8)
         for replica: UInt8 in 0...1 {
             client.receive(Self.reply(0, [], session: 8, outcome: .sessionOpened), from: replica)
@@ -243,7 +243,32 @@ struct ClientEngineTests {
             client.receive(Reply(view: View(0), sequence: .zero, payload: payload), from: replica)
         }
         #expect(client.superseded.sorted() == [1, 2, 3, 4])
-        #expect(client.isClosed && client.unanswered == 0 && client.deadline == nil)
+        #expect(client.isClosed && client.unanswered == 0 && client.deadline == nil && client.isEnded)
+    }
+
+    @Test func `an idle client that is connected again asks whether its session is current, and ends if f + 1 deny it`()
+    {
+        let client = opened()
+        client.outbox = []
+        client.connected(2)
+        #expect(client.outbox.map(\.to) == [ReplicaID(2)])
+        #expect(client.outbox.map(\.request.kind) == [.openSession] && client.outbox[0].request.session == SessionID(1))
+        let denial = Self.reply(0, [], outcome: .sessionOutdated)
+        client.receive(denial, from: 3)
+        client.receive(Self.reply(0, [], outcome: .sessionOpened), from: 0)
+        client.receive(denial, from: 3)
+        #expect(!client.isEnded && !client.isClosed, "one replica's word ends nothing")
+        client.receive(denial, from: 2)
+        #expect(client.isEnded && client.isClosed)
+    }
+
+    @Test func `a client with requests under way sends those to a replica that it is connected to again`() {
+        let client = opened(window: 2)
+        client.submit("a", ticket: 1)
+        client.flush()
+        client.outbox = []
+        client.connected(client.view.primary(in: keys.size).rawValue)
+        #expect(client.outbox.map(\.request.number) == [RequestNumber(1)])
     }
 
     @Test func `two clients with one identity: the later session wins, and the earlier is told`() {

@@ -20,6 +20,7 @@ final class TestClient {
     private(set) var completions: [UInt64] = []
     private(set) var tooLarge: [UInt64] = []
     private(set) var superseded: [UInt64] = []
+    private(set) var isEnded = false
     private(set) var opened: [SessionID] = []
     private(set) var refusedFor: [SessionID] = []
 
@@ -99,6 +100,11 @@ final class TestClient {
         drain()
     }
 
+    func connected(_ replica: UInt8) {
+        engine.connected(ReplicaID(replica), into: &effects)
+        drain()
+    }
+
     func passTime() {
         engine.timePassed(now: now, into: &effects)
         drain()
@@ -118,6 +124,7 @@ final class TestClient {
                 completions.append(ticket)
             case .resultTooLarge(let ticket): tooLarge.append(ticket)
             case .superseded(let ticket): superseded.append(ticket)
+            case .sessionEnded: isEnded = true
             }
         }
         effects.removeAll()
