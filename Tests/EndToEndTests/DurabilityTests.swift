@@ -77,7 +77,3 @@ struct DurabilityTests {
         }
     }
 }
-
-extension Status {
-    fileprivate var mostExecuted: UInt64 { replicas.compactMap(\.lastExecuted).max() ?? 0 }
-}

@@ -11,12 +11,15 @@ struct LocalCluster {
     static func create(
         in workspace: Workspace,
         protocolName: String = "pbft",
+        replicas: Int = 4,
         durability: String = "none"
     ) async throws -> LocalCluster {
         let output = try await workspace.succeed(
             "init",
             "--output",
             "cluster",
+            "--replicas",
+            "\(replicas)",
             "--protocol",
             protocolName,
             "--durability",
@@ -24,7 +27,8 @@ struct LocalCluster {
             "--base-port",
             Workspace.basePort()
         )
-        #expect(output.contains("4 replicas (tolerating 1 faulty), 8 clients, \(protocolName); keys in cluster/keys"))
+        let size = "\(replicas) replicas (tolerating \((replicas - 1) / 3) faulty)"
+        #expect(output.contains("\(size), 8 clients, \(protocolName); keys in cluster/keys"))
         return LocalCluster(workspace: workspace)
     }
 
@@ -102,7 +106,10 @@ struct Status: Decodable {
     }
 
     /// Whether all replicas answer and are connected to each other.
-    var isWhole: Bool { replicas.allSatisfy { $0.reachable && $0.connectedPeers?.count == 3 } }
+    var isWhole: Bool { replicas.allSatisfy { $0.reachable && $0.connectedPeers?.count == replicas.count - 1 } }
+
+    /// What the replica that is furthest has executed.
+    var mostExecuted: UInt64 { replicas.compactMap(\.lastExecuted).max() ?? 0 }
 }
 
 /// What `aardvark admin client list --json` says.
