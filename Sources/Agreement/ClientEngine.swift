@@ -249,10 +249,13 @@ public struct ClientEngine: ~Copyable {
     /// A replica's answer to a read came over its authenticated channel.
     public mutating func receive(_ reply: ReadReply, from replica: ReplicaID, into effects: inout [Effect]) {
         invariant(configuration.size.contains(replica), "a replica outside the cluster")
+        if reads.isRecent(reply.tag) { repliers.heard(replica) }
         guard let (read, verdict) = reads.count(reply, from: replica) else { return }
         switch verdict {
         case .open: break
-        case .result(let result): effects.append(.completed(ticket: read.ticket, result: result))
+        case .result(let result):
+            repliers.completed()
+            effects.append(.completed(ticket: read.ticket, result: result))
         case .disagreement: order(read)
         }
     }
@@ -271,6 +274,10 @@ public struct ClientEngine: ~Copyable {
             let payload = openingReplies.count(reply, from: replica, of: configuration.size)
             if let payload, payload.outcome == .sessionOutdated { supersede(payload, into: &effects) }
             return
+        }
+        // One that answers what is long over is catching up, and has no result yet of what is asked now.
+        if reply.session == session, nextNumber - min(reply.number.rawValue, nextNumber) <= 64 {
+            repliers.heard(replica)
         }
         let place = Int(reply.number.rawValue % UInt64(configuration.window))
         guard reply.session == session, outstanding[place]?.request.number == reply.number,
@@ -314,6 +321,7 @@ public struct ClientEngine: ~Copyable {
             return
         }
         outstanding[place] = nil
+        repliers.completed()
         while lowest < nextNumber, !isOutstanding(lowest) {
             lowest += 1
         }

@@ -40,6 +40,9 @@ struct ClientReads: Sendable {
     /// When the first read's time is over; nil when there is none.
     var deadline: Instant? { pending.values.lazy.map(\.deadline).min() }
 
+    /// Whether a read was sent not long ago: an answer to it, however late, shows a replica that keeps up.
+    func isRecent(_ tag: UInt64) -> Bool { tag < nextTag && nextTag - tag <= 64 }
+
     /// Notes that a read is sent.
     ///
     /// - Parameter whole: The replica that is asked for the whole result.

@@ -91,10 +91,13 @@ struct ReplyTally: Sendable {
     }
 }
 
-/// Which replica is asked for the next long result: each in its turn, but for those that kept one back lately.
+/// Which replica is asked for the next long result: each in its turn, but for those that kept one back lately, and those that are not
+/// heard of while the others answer.
 struct Repliers: Sendable {
     private let size: ClusterSize
     private var turn = 0
+    /// By replica: how many results there were since it last answered.
+    private var silence: [UInt32]
     /// By replica: how many requests it is left out of yet.
     private var left: [UInt32]
     /// By replica: how many it will be left out of the next time.
@@ -102,9 +105,12 @@ struct Repliers: Sendable {
 
     private static let firstPenalty: UInt32 = 64
     private static let longestPenalty: UInt32 = 1 << 16
+    // Less than a penalty: one that is gone is asked once in vain, and not again before it is heard of.
+    private static let longestSilence: UInt32 = 32
 
     init(size: ClusterSize) {
         self.size = size
+        silence = Array(repeating: 0, count: size.replicas)
         left = Array(repeating: 0, count: size.replicas)
         penalty = Array(repeating: Self.firstPenalty, count: size.replicas)
     }
@@ -114,9 +120,19 @@ struct Repliers: Sendable {
         for index in left.indices where left[index] > 0 { left[index] -= 1 }
         for _ in left.indices {
             turn = (turn + 1) % size.replicas
-            if left[turn] == 0 { break }
+            if left[turn] == 0, silence[turn] < Self.longestSilence { break }
         }
         return ReplicaID(UInt8(turn))
+    }
+
+    /// A replica answered something that was asked lately.
+    mutating func heard(_ replica: ReplicaID) {
+        silence[replica.index] = 0
+    }
+
+    /// There is a result: whoever is not heard of is one more behind.
+    mutating func completed() {
+        for index in silence.indices { silence[index] = min(silence[index] + 1, Self.longestSilence) }
     }
 
     /// A replica kept a result back: it is left out for a time, twice as long with each time.

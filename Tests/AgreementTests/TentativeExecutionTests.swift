@@ -219,6 +219,20 @@ struct ReplyTallyTests {
         #expect(tally.count(reply("a"), from: ReplicaID(0), of: size) != nil)
     }
 
+    @Test func `a replica that is not heard of is not asked for results until it is`() {
+        var repliers = Repliers(size: size)
+        func named(_ count: Int) -> [Int] { (0..<count).map { _ in repliers.next().index } }
+        for _ in 0..<100 {
+            repliers.completed()
+            for replica: UInt8 in [0, 1, 3] { repliers.heard(ReplicaID(replica)) }
+        }
+        #expect(Set(named(200)) == [0, 1, 3])
+        repliers.heard(ReplicaID(2))
+        #expect(Set(named(8)) == [0, 1, 2, 3])
+        for _ in 0..<100 { repliers.completed() }
+        #expect(size.contains(repliers.next()), "somebody is asked even when nobody is heard of")
+    }
+
     @Test func `a replier that keeps results back is left out, longer each time, and comes back`() {
         var repliers = Repliers(size: size)
         #expect(Set((0..<4).map { _ in repliers.next() }).count == 4)
