@@ -59,6 +59,16 @@ extension Replica {
         stallNanoseconds = configuration.limits.stallNanoseconds
     }
 
+    /// The network may be whole again: pauses that have grown while nobody answered start anew. A time that is nearer stays, so that
+    /// a peer that connects again and again puts nothing off.
+    mutating func askSoon(_ now: ClockReading) {
+        stallNanoseconds = configuration.limits.stallNanoseconds
+        let soon = now.monotonic.advanced(byNanoseconds: stallNanoseconds)
+        stallDeadline = stallDeadline.map { min($0, soon) }
+        viewChangeResendNanoseconds = configuration.limits.stallNanoseconds
+        viewChangeResend = viewChangeResend.map { min($0, soon) }
+    }
+
     /// Starts the stall timer: a short one when there is work that does not move yet, otherwise a long one, for what was lost unnoticed.
     mutating func watchForStall(_ now: ClockReading) {
         if !isActive, viewChangeResend == nil {

@@ -170,6 +170,7 @@ public struct Replica: ~Copyable {
     /// A link to a peer came up: ask it for what was missed while it was down.
     public mutating func peerConnected(_ peer: ReplicaID, now: ClockReading, into effects: inout [Effect]) {
         effects.append(.send(.catchUp(catchUp), to: .replica(peer), after: logPosition))
+        askSoon(now)
         watchForStall(now)
     }
 

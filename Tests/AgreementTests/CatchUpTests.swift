@@ -76,6 +76,23 @@ struct CatchUpTests {
         #expect(cluster[3].root == cluster[0].root)
     }
 
+    @Test func `after a long cut everybody is asked soon when the first link is back, not when a grown pause is over`()
+    {
+        let cluster = TestCluster(limits: .large)
+        cluster.openSessions()
+        cluster.filter = { link, body in
+            let isProposal = Self.isPrePrepare(body)
+            return Self.isBetweenReplicas(link) && link.to == .replica(3) && !isProposal ? .drop : .deliver
+        }
+        cluster.run(["a"])
+        cluster.advance(by: 1_000_000_000)
+        #expect(cluster[3].operations.isEmpty)
+        cluster.filter = { _, _ in .deliver }
+        cluster[3].peerConnected(0)
+        cluster.advance(by: 2 * Self.stall)
+        #expect(cluster[3].operations == ["a"])
+    }
+
     @Test func `a replica that missed several batches notices by any later one`() {
         let cluster = TestCluster(limits: .large)
         cluster.openSessions()
