@@ -353,6 +353,8 @@ final class ReplicaCore {
             } else {
                 counters.badCheckpointSignatures += 1
             }
+        case .checkCertificate(let certificate):
+            check(certificate, now)
         case .checkViewChange(let viewChange, let peer):
             let verified = viewChange.verified(size: cluster.size, cluster: cluster.clusterID) { [cluster] replica in
                 cluster.replica(replica)?.publicKey
@@ -402,6 +404,17 @@ final class ReplicaCore {
             transfer.begin(sequence.rawValue, root: root, now: time, numberedFrom: now.wall.nanoseconds),
             now
         )
+    }
+
+    private func check(_ certificate: Unverified<CheckpointCertificate>, _ now: ClockReading) {
+        let verified = certificate.verified(size: cluster.size, cluster: cluster.clusterID) { [cluster] replica in
+            cluster.replica(replica)?.publicKey
+        }
+        if let verified {
+            step(.certificateVerified(verified), now)
+        } else {
+            counters.badCheckpointSignatures += 1
+        }
     }
 
     private func takeTentative() -> TentativeMark {
@@ -505,6 +518,7 @@ struct ReplicaCounters {
         case .leftView: viewsLeft += 1
         case .enteredView: viewsEntered += 1
         case .fetchesState: stateTransfers += 1
+        case .learning: break
         }
     }
 

@@ -381,6 +381,12 @@ final class ReplicaRuntime: TransportDelegate, ReplicaOutlet {
                 "enters a view",
                 metadata: ["view": "\(view.rawValue)", "primary": "\(view.primary(in: cluster.size))"]
             )
+        case .learning(let isLearning):
+            logger.notice(
+                isLearning
+                    ? "lost its store: votes for nothing until what it may have said is past"
+                    : "has learned enough to vote again"
+            )
         case .fetchesState(let sequence):
             logger.notice("lacks the state of a stable checkpoint", metadata: ["seq": "\(sequence.rawValue)"])
         case .stalled(let sequence):

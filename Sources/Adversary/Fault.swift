@@ -22,6 +22,12 @@ public enum Fault: Sendable {
     /// Both protocols: it may contradict itself, so it is one of the f faulty ones. Source: this project (a replica that lost its
     /// store).
     case amnesia(ReplicaID, at: UInt64, outage: UInt64)
+    /// `lost-store`: a correct replica loses its store, or finds it damaged and refuses to start; after some nanoseconds it is started
+    /// with an empty one, and knows that it is not new; nil for never.
+    ///
+    /// Both protocols: it is one of the f, but never contradicts what it said before. Source: Castro and Liskov, TOCS 2002, section 4.3
+    /// (recovery).
+    case lostStore(ReplicaID, at: UInt64, outage: UInt64?)
 }
 
 /// A fault with its name for people.

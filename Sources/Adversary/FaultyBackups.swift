@@ -115,6 +115,7 @@ public struct WrongVotes: ReplicaBehaviour {
             let chosen = faulty.random.pick(known) ?? digest
             faulty.say(.vote(Vote(.prepare, view: view, sequence: sequence, digest: chosen)), to: peer)
             faulty.say(.vote(Vote(.commit, view: view, sequence: sequence, digest: chosen)), to: peer)
+            faulty.say(.committed(Committed(sequence, chosen)), to: peer)
         }
     }
 
@@ -156,7 +157,14 @@ public struct FutureSpam: ReplicaBehaviour {
             signer: faulty.signer
         )
         faulty.sayToAll(.checkpoint(Unverified(checkpoint)))
-        faulty.sayToAll(.catchUp(CatchUp(view: view, isActive: isNow, executed: sequence)))
+        let question = CatchUp(
+            view: view,
+            standing: isNow ? .active : .waiting,
+            executed: sequence,
+            stable: sequence,
+            prepared: sequence
+        )
+        faulty.sayToAll(.catchUp(question))
     }
 
     private func far(_ base: UInt64, _ jump: UInt64) -> UInt64 {
@@ -353,9 +361,60 @@ public struct ProtocolFlood: ReplicaBehaviour {
     /// Asks for everything.
     public mutating func timePassed(as faulty: inout FaultyReplica) {
         let first = SequenceNumber(faulty.random.within(0...faulty.executed.rawValue))
-        faulty.sayToAll(
-            .catchUp(CatchUp(view: faulty.view, isActive: faulty.random.chance(perMille: 500), executed: first))
+        let question = CatchUp(
+            view: faulty.view,
+            standing: faulty.random.pick([.waiting, .active, .learning]) ?? .active,
+            executed: first,
+            stable: .zero,
+            prepared: first
         )
+        faulty.sayToAll(.catchUp(question))
+    }
+}
+
+/// `flood`: a replica that sends long messages which nobody waits for, as fast as it can: batches that were not asked for, proposals of
+/// views to come, forwarded requests, certificates.
+///
+/// PBFT: they wait in the one queue with everything else. Aardvark: they wait in the flooder's own queue. Both: what is kept of them is
+/// bounded, and most is dropped before any cryptography. Source: Clement et al., NSDI 2009, section 5 and table 3.
+public struct Flood: ReplicaBehaviour {
+    private let bytes: Int
+    private var sent: UInt64 = 0
+
+    /// Sends operations of `bytes` bytes.
+    public init(bytes: Int) {
+        self.bytes = bytes
+    }
+
+    /// 1 ms.
+    public var period: UInt64? { 1_000_000 }
+
+    /// Sends one of each.
+    public mutating func timePassed(as faulty: inout FaultyReplica) {
+        sent += 1
+        let junk = Request(
+            client: faulty.random.pick(faulty.clients) ?? ClientID(1),
+            session: SessionID(1),
+            number: RequestNumber(sent),
+            operations: [Array(repeating: UInt8(truncatingIfNeeded: sent), count: bytes)],
+            authenticator: faulty.forger
+        )
+        let batch = Batch(time: Timestamp(nanoseconds: sent), requests: [junk])
+        let ahead = SequenceNumber(faulty.low.rawValue &+ 1 &+ sent % UInt64(faulty.limits.logWindow))
+        faulty.sayToAll(.forward(Unverified(junk)))
+        faulty.sayToAll(.batch(BatchBody(sequence: ahead, batch: batch)))
+        let view = View(faulty.view.rawValue &+ faulty.random.within(1...3))
+        faulty.sayToAll(.prePrepare(PrePrepare(view: view, sequence: ahead, batch: batch)))
+        let checkpoint = Checkpoint(
+            SequenceNumber(faulty.high.rawValue &+ UInt64(faulty.limits.checkpointInterval) &* sent),
+            root: batch.digest,
+            by: faulty.replica,
+            cluster: faulty.cluster,
+            signer: faulty.signer
+        )
+        faulty.sayToAll(.checkpoint(Unverified(checkpoint)))
+        let many = Array(repeating: checkpoint, count: faulty.size.quorum)
+        if let certificate = CheckpointCertificate(many) { faulty.sayToAll(.certificate(Unverified(certificate))) }
     }
 }
 

@@ -262,3 +262,131 @@ public struct SessionChurn: ClientBehaviour {
         for replica in faulty.random.sample(2, of: faulty.size.members) { faulty.send(opening, to: replica) }
     }
 }
+
+/// `bad-mac-flood`: a client that sends requests with wrong signatures (in PBFT: MACs) to every replica as fast as it can, with the numbers
+/// that the cheap checks let pass.
+///
+/// PBFT: a MAC each. Aardvark: after the first wrong signature the client is on the blacklist. Both: none is ordered. Source: Clement et
+/// al., NSDI 2009, section 4.1 (verification).
+public struct BadMACFlood: ClientBehaviour {
+    private var last: Request?
+
+    /// Makes the behaviour.
+    public init() {}
+
+    /// Remembers how far it is.
+    public mutating func send(_ request: Request, to replica: ReplicaID, as faulty: inout FaultyClient) -> Fate<Request>
+    {
+        last = request
+        return .pass
+    }
+
+    /// 0.5 ms.
+    public var period: UInt64? { 500_000 }
+
+    /// Sends a wrong one.
+    public mutating func timePassed(as faulty: inout FaultyClient) {
+        guard let last else { return }
+        let next = RequestNumber(last.number.rawValue &+ faulty.random.within(1...3))
+        let wrong = Request(
+            client: faulty.client,
+            session: last.session,
+            number: next,
+            operations: [[UInt8(truncatingIfNeeded: faulty.random.next())]],
+            replier: last.replier,
+            authenticator: faulty.authenticator(faulty.size.members)
+        )
+        for replica in faulty.size.members { faulty.send(wrong, to: replica) }
+    }
+}
+
+/// `client-flood`: a client that sends long requests which cannot be ordered, well authenticated, to every replica as fast as it can.
+///
+/// Both: they are dropped before any cryptography, or wait within the client's own bounds. Source: Clement et al., NSDI 2009, section 5
+/// and table 3 (flooding clients).
+public struct ClientFlood: ClientBehaviour {
+    private let bytes: Int
+    private var last: Request?
+    private var sent: UInt64 = 0
+
+    /// Sends operations of `bytes` bytes.
+    public init(bytes: Int) {
+        self.bytes = bytes
+    }
+
+    /// Remembers how far it is.
+    public mutating func send(_ request: Request, to replica: ReplicaID, as faulty: inout FaultyClient) -> Fate<Request>
+    {
+        last = request
+        return .pass
+    }
+
+    /// 2 ms.
+    public var period: UInt64? { 2_000_000 }
+
+    /// Sends one that leaves a gap, inside the window and beyond it.
+    public mutating func timePassed(as faulty: inout FaultyClient) {
+        guard let last else { return }
+        sent += 1
+        let junk = Request(
+            client: faulty.client,
+            session: last.session,
+            number: RequestNumber(last.number.rawValue &+ 2 &+ sent % 160),
+            operations: [Array(repeating: UInt8(truncatingIfNeeded: sent), count: bytes)],
+            replier: last.replier,
+            authenticator: faulty.authenticator([])
+        )
+        for replica in faulty.size.members { faulty.send(junk, to: replica) }
+    }
+}
+
+/// `heavy-request`: a client that puts as many operations into each request as fit.
+///
+/// Both: each is ordered and executed like others; other clients have their turns between. Source: this project (bundles).
+public struct HeavyRequest: ClientBehaviour {
+    /// Makes the behaviour.
+    public init() {}
+
+    /// Repeats its operations.
+    public mutating func send(_ request: Request, to replica: ReplicaID, as faulty: inout FaultyClient) -> Fate<Request>
+    {
+        guard let operation = request.operations.first else { return .pass }
+        let count = MessageLimits.operationsPerRequest
+        return .replace(faulty.changed(request, operations: Array(repeating: operation, count: count)))
+    }
+}
+
+/// `big-request`: a client whose operations are as long as they may be.
+///
+/// Both: each is ordered; a batch has a bound in bytes, so that others are not held up by many of them. Source: Clement et al., NSDI 2009,
+/// section 5 (9 KB requests).
+public struct BigRequest: ClientBehaviour {
+    private let bytes: Int
+
+    /// Sends operations of `bytes` bytes.
+    public init(bytes: Int) {
+        self.bytes = bytes
+    }
+
+    /// Lengthens its operation.
+    public mutating func send(_ request: Request, to replica: ReplicaID, as faulty: inout FaultyClient) -> Fate<Request>
+    {
+        guard request.kind == .ordered else { return .pass }
+        let filling = UInt8(truncatingIfNeeded: request.number.rawValue)
+        return .replace(faulty.changed(request, operations: [Array(repeating: filling, count: bytes)]))
+    }
+}
+
+extension FaultyClient {
+    /// The same request with other operations, well authenticated.
+    fileprivate func changed(_ request: Request, operations: [[UInt8]]) -> Request {
+        Request(
+            client: client,
+            session: request.session,
+            number: request.number,
+            operations: operations,
+            replier: request.replier,
+            authenticator: authenticator([])
+        )
+    }
+}

@@ -39,6 +39,60 @@ public struct DelayingPrimary: ReplicaBehaviour {
     }
 }
 
+/// `delay-below-timeout`: a primary that sends each proposal so late that the request timers of the backups just do not end.
+///
+/// PBFT: nobody replaces it, at a request or so a time-out. Aardvark: it misses the required throughput or the heartbeat. Source: Aardvark
+/// section 3.2 (a slow primary).
+public struct DelayBelowTimeout: ReplicaBehaviour {
+    /// Makes the behaviour.
+    public init() {}
+
+    /// Delays its proposals by two thirds of the first time-out.
+    public mutating func send(_ message: PeerMessage, to peer: ReplicaID, as faulty: inout FaultyReplica) -> Fate<
+        PeerMessage
+    > {
+        if case .prePrepare = message { return .delay(faulty.limits.viewChangeNanoseconds / 3 * 2) }
+        return .pass
+    }
+}
+
+/// `exclude-and-mute`: a primary that keeps f correct backups in the dark, while it and the other faulty replicas answer no client.
+///
+/// Both: f + 1 correct replicas agree with the faulty ones and answer; those left out learn of the batches from the votes of the others.
+/// A read needs 2f + 1 equal answers, which those left out give late, so that it goes into the order. Source: Berger, Reiser and Bessani,
+/// SRDS 2021.
+public struct ExcludeAndMute: ReplicaBehaviour {
+    private let excluded: [ReplicaID]
+
+    /// Leaves some replicas out.
+    public init(excluded: [ReplicaID]) {
+        self.excluded = excluded
+    }
+
+    /// Tells them nothing of batches.
+    public mutating func send(_ message: PeerMessage, to peer: ReplicaID, as faulty: inout FaultyReplica) -> Fate<
+        PeerMessage
+    > {
+        guard excluded.contains(peer) else { return .pass }
+        switch message {
+        case .prePrepare, .vote, .committed, .batch: return .drop
+        default: return .pass
+        }
+    }
+
+    /// Answers nobody.
+    public mutating func reply(_ reply: Reply, to client: ClientID, as faulty: inout FaultyReplica) -> Fate<Reply> {
+        .drop
+    }
+
+    /// Answers no read.
+    public mutating func answer(
+        _ answer: ReadReply,
+        to client: ClientID,
+        as faulty: inout FaultyReplica
+    ) -> Fate<ReadReply> { .drop }
+}
+
 /// `small-batches`: a primary that puts one request into each batch.
 ///
 /// PBFT: stays, at a fraction of the throughput. Aardvark: misses the required throughput under load. Source: Aardvark section 4.3.

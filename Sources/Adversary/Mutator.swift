@@ -63,7 +63,29 @@ public struct Mutator: ReplicaBehaviour {
         case .catchUp(let said):
             let view = View(number(said.view.rawValue, &round))
             let executed = SequenceNumber(number(said.executed.rawValue, &round))
-            return .replace(.catchUp(CatchUp(view: view, isActive: round.chance(perMille: 500), executed: executed)))
+            let lie = CatchUp(
+                view: view,
+                standing: round.pick([.waiting, .active, .learning]) ?? .active,
+                executed: executed,
+                stable: SequenceNumber(number(said.stable.rawValue, &round)),
+                prepared: SequenceNumber(number(said.prepared.rawValue, &round))
+            )
+            return .replace(.catchUp(lie))
+        case .committed(let said):
+            let sequence = SequenceNumber(number(said.sequence.rawValue, &round))
+            return .replace(.committed(Committed(sequence, round.pick(digests) ?? said.digest)))
+        case .certificate(let said):
+            // With a word of its own in it, which no quorum shares.
+            let claim = said.claim
+            let own = Checkpoint(
+                claim.sequence,
+                root: round.pick(digests) ?? claim.root,
+                by: faulty.replica,
+                cluster: faulty.cluster,
+                signer: faulty.signer
+            )
+            let changed = CheckpointCertificate(claim.checkpoints.dropLast() + [own])
+            return changed.map { .replace(.certificate(Unverified($0))) } ?? .drop
         case .forward:
             return round.pick(requests).map { .replace(.forward(Unverified($0))) } ?? .drop
         case .viewChange(let said) where said.claim.replica == faulty.replica:
@@ -88,6 +110,8 @@ public struct Mutator: ReplicaBehaviour {
         case .viewChange(let said): said.claim.view.rawValue
         case .newView(let said): said.claim.view.rawValue
         case .digestPrePrepare(let said): said.view.rawValue &* 1_000_003 &+ said.sequence.rawValue
+        case .certificate(let said): said.claim.sequence.rawValue
+        case .committed(let said): said.sequence.rawValue
         case .fetch, .batch, .requests, .stateRequest, .stateAnswer: 0
         }
     }

@@ -47,8 +47,20 @@ public struct Profile: Sendable {
     /// Whether the claim holds for signed requests only: MAC vectors that are good for some replicas hold PBFT up as long as the clients
     /// like (Aardvark section 3.1).
     public let needsSignatures: Bool
+    /// What the correct clients ask for.
+    public let demand: Demand
     /// Whether more than f replicas are faulty: then the oracles have to find something, or there are none.
     public let isOutOfModel: Bool
+
+    /// What the correct clients ask for.
+    public enum Demand: Sendable {
+        /// What the seed draws.
+        case drawn
+        /// As much as they may, all of one register, half of the reads outside the order.
+        case contended
+        /// At first one client asks, then half of them, then all, and back again.
+        case spike
+    }
 
     private let makeFaults: @Sendable (inout Setting) -> [NamedFault]
 
@@ -59,6 +71,7 @@ public struct Profile: Sendable {
         needs: Mechanisms = [],
         needsSignatures: Bool = false,
         isOutOfModel: Bool = false,
+        demand: Demand = .drawn,
         _ summary: String,
         faults: @escaping @Sendable (inout Setting) -> [NamedFault]
     ) {
@@ -67,6 +80,7 @@ public struct Profile: Sendable {
         self.needs = needs
         self.needsSignatures = needsSignatures
         self.isOutOfModel = isOutOfModel
+        self.demand = demand
         self.summary = summary
         makeFaults = faults
     }

@@ -47,6 +47,16 @@ public enum Profiles {
         },
         client("backup-only", "requests to backups only") { _ in BackupOnly() },
         client("frame-client", "requests in a victim's name") { _ in FrameClient() },
+        client("bad-mac-flood", "requests with wrong signatures or MACs, as fast as it can") { _ in
+            BadMACFlood()
+        },
+        client("client-flood", "long requests that nobody can order, to everybody, as fast as it can") {
+            ClientFlood(bytes: $0.random.pick([1 << 10, 64 << 10]) ?? 1 << 10)
+        },
+        client("heavy-request", "as many operations in each request as fit") { _ in HeavyRequest() },
+        client("big-request", "operations of up to a megabyte") {
+            BigRequest(bytes: $0.random.pick([64 << 10, 256 << 10, 1 << 20]) ?? 64 << 10)
+        },
         client("many-identities", "unknown identities") { _ in ManyIdentities() },
         client("session-churn", "session after session") { _ in SessionChurn() },
     ]
@@ -116,6 +126,13 @@ public enum Profiles {
         primary("delay", "proposes 1, 10 or 100 ms late", needs: []) { setting in
             DelayingPrimary(nanoseconds: setting.random.pick([1_000_000, 10_000_000, 100_000_000]) ?? 1_000_000)
         },
+        primary("delay-below-timeout", "proposes as late as no request timer notices", needs: []) { _ in
+            DelayBelowTimeout()
+        },
+        primary("exclude-and-mute", "leaves f backups in the dark and answers no client") { setting in
+            let backups = Array(setting.size.members.dropFirst(setting.size.faults))
+            return ExcludeAndMute(excluded: setting.random.sample(setting.size.faults, of: backups))
+        },
         primary("small-batches", "one request a batch", needs: []) { _ in SmallBatches() },
         primary("starve-client", "never orders one client's requests") { setting in
             StarveClient(victim: setting.clients.first ?? ClientID(1))
@@ -161,6 +178,9 @@ public enum Profiles {
         backup("bad-state-transfer", "answers questions for its state wrongly") { _ in BadStateTransfer() },
         backup("bad-fetch", "answers questions for batches wrongly") { _ in BadFetch() },
         backup("protocol-flood", "asks for everything again, all the time") { _ in ProtocolFlood() },
+        backup("flood", "long messages that nobody waits for, as fast as it can") {
+            Flood(bytes: $0.random.pick([1 << 10, 64 << 10]) ?? 1 << 10)
+        },
         backup("mutate", "changes its own messages") {
             Mutator(
                 perMille: $0.random.within(20...300),

@@ -14,6 +14,19 @@ extension Profiles {
             [partition(&$0)]
         },
         Profile(
+            "long-partition",
+            .environment,
+            needs: [.viewChange, .stateTransfer],
+            "the replicas fall into two parts for three quarters of the run"
+        ) { setting in
+            let count = setting.random.within(1...(setting.size.replicas / 2))
+            let side = setting.random.sample(count, of: setting.size.members).sorted()
+            let end = setting.end / 20 * 17
+            let fault = NetworkFault(.divide(side), start: setting.end / 10, end: end, isLossy: true)
+            let names = side.map(\.description).joined(separator: "+")
+            return [NamedFault("partition \(names)\(when(fault))", .network(fault))]
+        },
+        Profile(
             "isolate-primary",
             .environment,
             needs: [.viewChange, .stateTransfer],
@@ -51,6 +64,21 @@ extension Profiles {
             "replicas lose power and come back"
         ) {
             powerLosses(&$0)
+        },
+        Profile(
+            "lost-store",
+            .backup,
+            needs: [.viewChange, .stateTransfer, .recovery],
+            "f replicas lose their stores and come back empty, knowing it"
+        ) {
+            lostStores(&$0)
+        },
+        Profile("read-contention", .nobody, demand: .contended, "reads outside the order among writes of one register")
+        {
+            _ in []
+        },
+        Profile("spike-no-fault", .nobody, demand: .spike, "the load grows from one client to all, and back") { _ in
+            []
         },
         Profile("amnesia", .backup, needs: [.viewChange, .recovery], "f replicas lose their disks") { setting in
             setting.random.sample(setting.size.faults, of: setting.size.members).map { replica in
@@ -224,12 +252,42 @@ extension Profiles {
         let together = setting.span(longest: second / 2)
         return setting.random.sample(count, of: setting.size.members).map { replica in
             let span = isTogether ? together : setting.span(longest: second / 2)
-            let outage = span.end - span.start
-            return NamedFault(
-                "\(replica) power-loss at \(milliseconds(span.start)) for \(milliseconds(outage))",
-                .powerLoss(replica, at: span.start, outage: outage)
-            )
+            return powerLoss(of: replica, span.start, span.end)
         }
+    }
+
+    /// Some come back while they are not needed, some lose power while they learn, some never start again; view changes, which a learner
+    /// waits for, now and then.
+    private static func lostStores(_ setting: inout Setting) -> [NamedFault] {
+        var faults: [NamedFault] = []
+        for replica in setting.random.sample(setting.size.faults, of: setting.size.members) {
+            faults += lostStore(of: replica, &setting)
+        }
+        for _ in 0..<setting.random.within(0...2) { faults.append(isolatePrimary(&setting)) }
+        return faults
+    }
+
+    private static func lostStore(of replica: ReplicaID, _ setting: inout Setting) -> [NamedFault] {
+        let span = setting.span(longest: second / 4)
+        let outage = span.end - span.start
+        let name = "\(replica) lost-store at \(milliseconds(span.start))"
+        guard setting.random.chance(perMille: 850) else {
+            return [NamedFault("\(name) for good", .lostStore(replica, at: span.start, outage: nil))]
+        }
+        let loss = NamedFault(
+            "\(name) for \(milliseconds(outage))",
+            .lostStore(replica, at: span.start, outage: outage)
+        )
+        guard setting.random.chance(perMille: 300) else { return [loss] }
+        let start = setting.random.within(span.end...setting.end)
+        return [loss, powerLoss(of: replica, start, setting.random.within(start...setting.end))]
+    }
+
+    private static func powerLoss(of replica: ReplicaID, _ start: UInt64, _ end: UInt64) -> NamedFault {
+        NamedFault(
+            "\(replica) power-loss at \(milliseconds(start)) for \(milliseconds(end - start))",
+            .powerLoss(replica, at: start, outage: end - start)
+        )
     }
 
     private static func when(_ fault: NetworkFault) -> String {
@@ -246,6 +304,10 @@ extension Profiles {
         for replica in setting.random.sample(count, of: setting.size.members).sorted() {
             if setting.random.chance(perMille: 150) {
                 faults.append(NamedFault("\(replica) twin", .twin(replica)))
+                continue
+            }
+            if setting.random.chance(perMille: 150) {
+                faults += lostStore(of: replica, &setting)
                 continue
             }
             for _ in 0..<setting.random.within(1...3) {

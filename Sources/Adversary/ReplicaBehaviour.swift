@@ -119,6 +119,8 @@ public struct FaultyReplica: Sendable {
     public let cluster: ClusterID
     /// The clients of the cluster.
     public let clients: [ClientID]
+    /// The bounds of the engine inside, which all replicas share.
+    public let limits: Limits
     /// Its own signing key, the only one that it has.
     public let signer: any Signer
     /// The best that it can do to authenticate a request in another's name: its own signature, or MACs of which only its own is right.
@@ -147,6 +149,7 @@ public struct FaultyReplica: Sendable {
         size: ClusterSize,
         cluster: ClusterID,
         clients: [ClientID],
+        limits: Limits,
         signer: any Signer,
         forger: RequestAuthenticator,
         accomplices: [Accomplice],
@@ -156,6 +159,7 @@ public struct FaultyReplica: Sendable {
         self.size = size
         self.cluster = cluster
         self.clients = clients
+        self.limits = limits
         self.signer = signer
         self.forger = forger
         self.accomplices = accomplices

@@ -9,6 +9,20 @@ struct CheckpointTracker: Sendable {
         let root: Digest
         /// Their signatures.
         let certificate: [Checkpoint]
+
+        init(sequence: SequenceNumber, root: Digest, certificate: [Checkpoint]) {
+            self.sequence = sequence
+            self.root = root
+            self.certificate = certificate
+        }
+
+        init(_ certificate: CheckpointCertificate) {
+            self.init(
+                sequence: certificate.sequence,
+                root: certificate.root,
+                certificate: certificate.checkpoints
+            )
+        }
     }
 
     private let size: ClusterSize
@@ -19,6 +33,10 @@ struct CheckpointTracker: Sendable {
 
     /// The certificate of the last stable checkpoint: 2f + 1 signatures of one root. Empty for the initial state.
     private(set) var certificate: [Checkpoint] = []
+
+    /// The highest certificate above the last stable checkpoint that came as one unit. What a faulty signer says beside it, which may
+    /// fill that signer's place in ``messages``, does not matter to it.
+    private var received: Stable?
 
     init(size: ClusterSize, window: Int) {
         self.size = size
@@ -41,6 +59,17 @@ struct CheckpointTracker: Sendable {
     /// A replica's own messages above the last stable checkpoint, to be sent again to peers that missed them.
     func messages(of replica: ReplicaID) -> [Checkpoint] {
         messages[replica.index].keys.sorted().compactMap { messages[replica.index][$0] }
+    }
+
+    /// Whether a certificate is of use: it is for a later number than any quorum that is known here.
+    func wants(_ certificate: CheckpointCertificate, low: SequenceNumber) -> Bool {
+        certificate.sequence > max(low, received?.sequence ?? .zero)
+    }
+
+    /// Adds a certificate whose signatures are good.
+    mutating func add(_ certificate: CheckpointCertificate, low: SequenceNumber) {
+        guard wants(certificate, low: low) else { return }
+        received = Stable(certificate)
     }
 
     /// Notes the root that this replica computed itself.
@@ -78,6 +107,7 @@ struct CheckpointTracker: Sendable {
     }
 
     private func quorum(at sequence: SequenceNumber) -> Stable? {
+        if let received, received.sequence == sequence { return received }
         let signed = messages.compactMap { $0[sequence] }
         for root in Set(signed.map(\.root)).sorted() {
             let agreeing = signed.filter { $0.root == root }
@@ -90,15 +120,25 @@ struct CheckpointTracker: Sendable {
 
     /// The highest number that a quorum has signed.
     var highestSigned: Stable? {
-        for sequence in Set(messages.flatMap(\.keys)).sorted(by: >) {
+        for sequence in Set(messages.flatMap(\.keys)).sorted(by: >) where sequence > received?.sequence ?? .zero {
             if let stable = quorum(at: sequence) { return stable }
         }
-        return nil
+        return received
+    }
+
+    /// Adds what is held to a footprint.
+    func add(to footprint: inout Footprint, _ limits: Limits) {
+        let most = messages.map(\.count).max() ?? 0
+        // One at each interval between the water marks, and one beyond.
+        let bound = limits.logWindow / limits.checkpointInterval + 1
+        footprint.add("CHECKPOINTs of a replica", most, atMost: bound)
+        footprint.add("roots computed", ownRoots.count, atMost: bound)
     }
 
     /// Keeps the certificate of a stable checkpoint and forgets what is below it.
     mutating func stabilise(_ sequence: SequenceNumber, certificate: [Checkpoint]) {
         self.certificate = certificate
+        if let ahead = received, ahead.sequence <= sequence { received = nil }
         ownRoots = ownRoots.filter { $0.key > sequence }
         for index in messages.indices {
             messages[index] = messages[index].filter { $0.key > sequence }

@@ -20,8 +20,11 @@ struct ClientEntry: Sendable {
     // This replica's own.
     /// Checked requests of the current session, each at its number modulo the length.
     var pending: [Verified<Request>?] = []
+    /// Whether each of them was forwarded in this view, at the same places.
+    var isForwarded: [Bool] = []
     /// A checked request to open a later session.
     var opening: Verified<Request>?
+    var isOpeningForwarded = false
     /// The primary's: the request to open a session is in a batch of this view.
     var isOpeningProposed = false
     var pendingBytes = 0
@@ -45,6 +48,11 @@ struct ClientEntry: Sendable {
         isOpeningProposed = false
         pendingBytes = 0
         nextProposal = executed + 1
+    }
+
+    /// The bytes of the requests that wait.
+    var heldBytes: Int {
+        pending.reduce(opening?.value.bytes.count ?? 0) { $0 + ($1?.value.bytes.count ?? 0) }
     }
 
     func pending(_ number: RequestNumber) -> Verified<Request>? {
@@ -207,18 +215,36 @@ struct ClientTable: Sendable {
         if request.value.kind == .openSession {
             entries[position].pendingBytes -= entries[position].opening?.value.bytes.count ?? 0
             entries[position].opening = request
+            entries[position].isOpeningForwarded = false
             entries[position].isOpeningProposed = false
         } else {
             if entries[position].pending.isEmpty {
                 entries[position].pending = Array(repeating: nil, count: 2 * window)
+                entries[position].isForwarded = Array(repeating: false, count: 2 * window)
             }
             let place = Int(request.value.number.rawValue % UInt64(2 * window))
             entries[position].pendingBytes -= entries[position].pending[place]?.value.bytes.count ?? 0
             entries[position].pending[place] = request
+            entries[position].isForwarded[place] = false
         }
         entries[position].pendingBytes += request.value.bytes.count
         enqueueIfReady(position)
         watchIfNext(position)
+    }
+
+    /// Notes that a request that waits here is forwarded.
+    ///
+    /// - Returns: false when it was already, in this view.
+    mutating func noteForwarded(_ request: Request) -> Bool {
+        guard let position = index[request.client] else { return false }
+        if request.kind == .openSession {
+            defer { entries[position].isOpeningForwarded = true }
+            return !entries[position].isOpeningForwarded
+        }
+        guard !entries[position].isForwarded.isEmpty else { return false }
+        let place = Int(request.number.rawValue % UInt64(entries[position].isForwarded.count))
+        defer { entries[position].isForwarded[place] = true }
+        return !entries[position].isForwarded[place]
     }
 
     /// The request that has waited longest among those that could be executed next, each client's first: what the request timer watches
@@ -258,6 +284,8 @@ struct ClientTable: Sendable {
         for position in entries.indices {
             entries[position].isQueued = false
             entries[position].isOpeningProposed = false
+            entries[position].isOpeningForwarded = false
+            entries[position].isForwarded = entries[position].isForwarded.map { _ in false }
             entries[position].nextProposal = entries[position].executed + 1
         }
         for request in batches.flatMap(\.requests) {
@@ -380,6 +408,7 @@ struct ClientTable: Sendable {
         case .openSession:
             entries[position].replies = Array(repeating: nil, count: window)
             entries[position].pending = []
+            entries[position].isForwarded = []
             entries[position].nextProposal = 1
             entries[position].pendingBytes = 0
             if let opening = entries[position].opening, opening.value.session <= request.session {
@@ -402,5 +431,20 @@ struct ClientTable: Sendable {
         guard let pending = entries[position].pending(number) else { return }
         entries[position].pendingBytes -= pending.value.bytes.count
         entries[position].pending[Int(number.rawValue % UInt64(entries[position].pending.count))] = nil
+    }
+
+    /// Adds what is held to a footprint.
+    func add(to footprint: inout Footprint, _ limits: Limits) {
+        let requests = entries.map { $0.pending.count { $0 != nil } + ($0.opening == nil ? 0 : 1) }
+        footprint.add("requests of a client", requests.max() ?? 0, atMost: 2 * window + 1)
+        // The next executable request and the opening of a session are taken beyond the bound.
+        footprint.add(
+            "bytes of requests of a client",
+            entries.map(\.heldBytes).max() ?? 0,
+            atMost: pendingBytes + 2 * MessageLimits.requestBytes
+        )
+        footprint.add("bytes counted wrongly", entries.count { $0.heldBytes != $0.pendingBytes }, atMost: 0)
+        footprint.add("replies to a client", entries.map(\.replies.count).max() ?? 0, atMost: window)
+        footprint.add("clients in a queue", max(queue.count, watched.count), atMost: entries.count)
     }
 }

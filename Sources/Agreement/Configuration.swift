@@ -72,6 +72,9 @@ public struct Limits: Hashable, Sendable {
     public var catchUpBatches = 64
     /// How long requests that a proposal names may take to come from their clients, before the primary is asked for them.
     public var requestFetchNanoseconds: UInt64 = 2_000_000
+    /// The most bytes of batches that one answer to a CATCH-UP has, and the most bytes that are sent in answer to one peer's FETCHes within
+    /// ``catchUpNanoseconds``; one longer message goes alone.
+    public var answerBytes = 8 << 20
     /// M: how many digests a replica accepts at one number in ordinary PRE-PREPAREs. Bounds Q without ever forgetting a part of it.
     public var digestsPerNumber = 4
     /// T: how long a request may wait to be executed before the primary is replaced, and a NEW-VIEW to come; doubles with each view that
@@ -116,6 +119,7 @@ public struct Limits: Hashable, Sendable {
         }
         if logWindow > MessageLimits.preparedClaims { return "the log window must fit a VIEW-CHANGE" }
         if waitingReads < 0 || waitingReadBytes < 0 { return "the bounds on waiting reads must not be negative" }
+        if answerBytes < 1 { return "a peer's question must be answered" }
         if catchUpBatches < 1 { return "an answer to a CATCH-UP must cover at least 1 batch" }
         return nil
     }

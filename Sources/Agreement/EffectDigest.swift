@@ -54,6 +54,9 @@ struct EffectDigest {
             bytes.append(8)
             bytes.append(peer.rawValue)
             bytes.append(contentsOf: newView.claim.encoded)
+        case .checkCertificate(let certificate):
+            bytes.append(18)
+            bytes.append(contentsOf: certificate.claim.encoded)
         default:
             appendLocal(effect, to: &bytes)
         }
@@ -67,7 +70,8 @@ struct EffectDigest {
     /// What is between the replica and its own state.
     private static func appendLocal(_ effect: Effect, to bytes: inout [UInt8]) {
         switch effect {
-        case .persist, .send, .reply, .checkRequest, .checkBatch, .checkCheckpoint, .checkViewChange, .checkNewView:
+        case .persist, .send, .reply, .checkRequest, .checkBatch, .checkCheckpoint, .checkCertificate,
+            .checkViewChange, .checkNewView:
             break
         case .fetchState(let sequence, let root):
             bytes.append(9)
@@ -161,6 +165,7 @@ struct EffectDigest {
         case .enteredView(let view): add(9, view.rawValue)
         case .fetchesState(let sequence): add(10, sequence.rawValue)
         case .stalled(let sequence): add(11, sequence.rawValue)
+        case .learning(let isLearning): add(12, isLearning ? 1 : 0)
         }
     }
 }

@@ -32,6 +32,9 @@ public enum LogRecord: Sendable {
     case viewChange(ViewChange)
     /// This replica is active in the view that this NEW-VIEW began; its primary has sent this very message.
     case newView(NewView, members: [ViewChange])
+    /// This replica lost its store, so that it does not know what it said: from here on it votes for nothing; or, when false, for all
+    /// again.
+    case learning(Bool)
     /// The checkpoints that make this sequence number stable; the log up to it is no longer needed.
     case stable(SequenceNumber, certificate: [Checkpoint])
 }
@@ -128,6 +131,8 @@ public enum Effect: Sendable {
     case checkBatch(BatchPlace, [RequestCheck])
     /// Check a checkpoint's signature and, if it is good, answer with ``Replica/checkpointVerified(_:now:into:)``.
     case checkCheckpoint(Unverified<Checkpoint>)
+    /// Check the signatures of a certificate and, if they are good, answer with ``Replica/certificateVerified(_:now:into:)``.
+    case checkCertificate(Unverified<CheckpointCertificate>)
     /// Check a VIEW-CHANGE's signature and certificate and, if they are good, answer with
     /// ``Replica/viewChangeVerified(_:from:now:into:)``.
     case checkViewChange(Unverified<ViewChange>, from: ReplicaID)
@@ -183,6 +188,8 @@ public enum Event: Hashable, Sendable {
     case enteredView(View)
     /// This replica lacks the state of a stable checkpoint and fetches it.
     case fetchesState(SequenceNumber)
+    /// This replica lost its store and votes no more, or has learned enough to vote again.
+    case learning(Bool)
     /// Nothing moved for a while with work at hand; peers were asked for what was missed.
     case stalled(SequenceNumber)
 }
@@ -223,6 +230,10 @@ public enum DropReason: String, Hashable, Sendable, CaseIterable {
     case tooEarly = "too_early"
     /// A FETCH for what is not here, or a BATCH that nobody waits for.
     case uselessFetch = "useless_fetch"
+    /// A read, at a replica that lost its store.
+    case learning
+    /// A question of a peer that was sent too much in answers lately.
+    case overAllowance = "over_allowance"
     /// A CATCH-UP too soon after the last.
     case needlessCatchUp = "needless_catch_up"
 }

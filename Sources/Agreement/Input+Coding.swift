@@ -19,6 +19,8 @@ extension Input {
         case executed
         case checkpointTaken
         case stateInstalled
+        case certificateVerified
+        case startLearning
     }
 
     /// The most bytes of one result or of one of the entries: the engine cuts off too long results itself.
@@ -62,6 +64,11 @@ extension Input {
         case .checkpointVerified(let checkpoint):
             begin(.checkpointVerified)
             bytes.append(contentsOf: checkpoint.value.encoded)
+        case .certificateVerified(let certificate):
+            begin(.certificateVerified)
+            bytes.append(contentsOf: certificate.value.encoded)
+        case .startLearning:
+            begin(.startLearning)
         case .viewChangeVerified(let viewChange, let peer):
             begin(.viewChangeVerified)
             bytes.append(peer.rawValue)
@@ -123,7 +130,7 @@ extension Input {
         let number = try reader.readUInt8()
         guard let kind = Kind(rawValue: number) else { throw .unknownType(number) }
         switch kind {
-        case .message, .checkpointVerified, .viewChangeVerified, .newViewVerified:
+        case .message, .checkpointVerified, .certificateVerified, .viewChangeVerified, .newViewVerified:
             self = try Self.message(kind, &reader, source)
         case .request, .read:
             self = try Self.clientMessage(kind, &reader, source)
@@ -137,6 +144,9 @@ extension Input {
             try reader.finish()
         case .timePassed:
             self = .timePassed
+            try reader.finish()
+        case .startLearning:
+            self = .startLearning
             try reader.finish()
         case .batchChecked:
             let place = BatchPlace(
@@ -164,8 +174,9 @@ extension Input {
         _ reader: inout ByteReader,
         _ source: [UInt8]
     ) throws(MalformedMessage) -> Input {
-        // Whose word a CHECKPOINT is stands in it; all others came from a peer.
-        let peer = kind == .checkpointVerified ? nil : try reader.readReplica()
+        // Whose word a CHECKPOINT is stands in it, as in a certificate; all others came from a peer.
+        let isSelfContained = kind == .checkpointVerified || kind == .certificateVerified
+        let peer = isSelfContained ? nil : try reader.readReplica()
         let message = try PeerMessage(decoding: source, in: reader.position..<source.count)
         switch (kind, peer, message) {
         case (.message, _, .stateRequest), (.message, _, .stateAnswer):
@@ -174,6 +185,8 @@ extension Input {
             return .message(message, from: peer)
         case (.checkpointVerified, _, .checkpoint(let checkpoint)):
             return .checkpointVerified(Verified(vouchingFor: checkpoint.claim))
+        case (.certificateVerified, _, .certificate(let certificate)):
+            return .certificateVerified(Verified(vouchingFor: certificate.claim))
         case (.viewChangeVerified, let peer?, .viewChange(let viewChange)):
             return .viewChangeVerified(Verified(vouchingFor: viewChange.claim), from: peer)
         case (.newViewVerified, let peer?, .newView(let newView)):

@@ -21,6 +21,10 @@ public enum Input: Sendable {
     case batchChecked(BatchPlace, valid: Bool)
     /// ``Replica/checkpointVerified(_:now:into:)``
     case checkpointVerified(Verified<Checkpoint>)
+    /// ``Replica/certificateVerified(_:now:into:)``
+    case certificateVerified(Verified<CheckpointCertificate>)
+    /// ``Replica/startLearning(now:into:)``
+    case startLearning
     /// ``Replica/viewChangeVerified(_:from:now:into:)``
     case viewChangeVerified(Verified<ViewChange>, from: ReplicaID)
     /// ``Replica/newViewVerified(_:from:now:into:)``
@@ -55,6 +59,10 @@ extension Replica {
             batchChecked(place, valid: isValid, now: now, into: &effects)
         case .checkpointVerified(let checkpoint):
             checkpointVerified(checkpoint, now: now, into: &effects)
+        case .certificateVerified(let certificate):
+            certificateVerified(certificate, now: now, into: &effects)
+        case .startLearning:
+            startLearning(now: now, into: &effects)
         case .viewChangeVerified(let viewChange, let peer):
             viewChangeVerified(viewChange, from: peer, now: now, into: &effects)
         case .newViewVerified(let newView, let peer):

@@ -6,7 +6,8 @@ import Messages
 /// A kind (u8), then: 1: a PRE-PREPARE as on the wire. 2: the view and number (u64 each) of a pre-prepared null batch. 3: view,
 /// number (u64 each) and digest of a prepared batch. 4: a VIEW-CHANGE as on the wire. 5: a NEW-VIEW as on the wire with its length
 /// (u32) before it, and the same for each of its members, up to the end. 6: the stable sequence number (u64), and the CHECKPOINTs
-/// of its certificate, each with its length, up to the end.
+/// of its certificate, each with its length, up to the end. 7: a u8 that is 1 if the replica votes for nothing from here on, and 0 if
+/// it votes again.
 extension LogRecord {
     /// The most bytes a record has: the largest of all is a NEW-VIEW with one VIEW-CHANGE of each replica.
     public static let mostBytes = 256 << 20
@@ -18,6 +19,7 @@ extension LogRecord {
         static let viewChange: UInt8 = 4
         static let newView: UInt8 = 5
         static let stable: UInt8 = 6
+        static let learning: UInt8 = 7
     }
 
     /// The sequence number that the record is about, up to which a stable checkpoint makes it needless; nil for one about views.
@@ -26,7 +28,7 @@ extension LogRecord {
         case .prePrepared(let prePrepare): prePrepare.sequence
         case .prepared(_, let sequence, _): sequence
         case .stable(let sequence, certificate: _): sequence
-        case .viewChange, .newView: nil
+        case .viewChange, .newView, .learning: nil
         }
     }
 
@@ -62,6 +64,9 @@ extension LogRecord {
             for checkpoint in certificate {
                 bytes.append(lengthPrefixed: checkpoint.encoded)
             }
+        case .learning(let isLearning):
+            bytes.append(Kind.learning)
+            bytes.append(isLearning ? 1 : 0)
         }
         return bytes
     }
@@ -113,6 +118,8 @@ extension LogRecord {
                 certificate.append(checkpoint.claim)
             }
             self = .stable(sequence, certificate: certificate)
+        case Kind.learning:
+            self = .learning(try reader.readFlag())
         default:
             throw .badField(.kind)
         }

@@ -43,6 +43,8 @@ struct Slot: Sendable {
     var bodies: [Batch] = []
     /// The batch that committed: nothing else ever can.
     var committed: Batch?
+    /// What peers say that committed, in whatever view.
+    var saidCommitted = VoteTally()
 
     /// The accepted proposal.
     var accepted: PrePrepare? {
@@ -60,6 +62,12 @@ struct Slot: Sendable {
             .followed(let prePrepare):
             prePrepare.batch.digest
         }
+    }
+
+    /// The batch that is known to be committed: 2f + 1 replicas have sent COMMIT for it in this view, or f + 1, one of them correct, say
+    /// that it is.
+    func committedDigest(_ size: ClusterSize) -> Digest? {
+        commits.digest(with: size.quorum) ?? saidCommitted.digest(with: size.weakQuorum)
     }
 
     /// The content of a batch, when it is here.

@@ -60,6 +60,7 @@ enum RecordingSettings {
         Setting("longest_stall_nanoseconds", time: \.longestStallNanoseconds),
         Setting("catch_up_nanoseconds", time: \.catchUpNanoseconds),
         Setting("catch_up_batches", count: \.catchUpBatches),
+        Setting("answer_bytes", count: \.answerBytes),
         Setting("request_fetch_nanoseconds", time: \.requestFetchNanoseconds),
         Setting("digests_per_number", count: \.digestsPerNumber),
         Setting("view_change_nanoseconds", time: \.viewChangeNanoseconds),

@@ -74,6 +74,10 @@ public struct Replay: ~Copyable {
             configuration.size.contains(peer) && peer != configuration.replica
         case .checkpointVerified(let checkpoint):
             configuration.size.contains(checkpoint.value.replica)
+        case .certificateVerified(let certificate):
+            certificate.value.isComplete(size: configuration.size)
+        case .startLearning:
+            replica.logPosition == .start && replica.executed == .zero
         case .executed(let sequence, let results):
             execution?.sequence == sequence && execution?.operations == results.map(\.count)
         case .checkpointTaken(let sequence, _):

@@ -5,26 +5,63 @@ import Messages
 /// (PBFT's retransmission by status messages, TOCS 2002 section 5.2).
 extension Replica {
     /// What this replica asks of its peers.
-    var catchUp: CatchUp { CatchUp(view: view, isActive: isActive, executed: executed) }
+    private var catchUp: CatchUp {
+        CatchUp(
+            view: view,
+            standing: learning != nil ? .learning : isActive ? .active : .waiting,
+            executed: executed,
+            stable: log.low,
+            prepared: fence
+        )
+    }
+
+    /// Asks for what was missed.
+    mutating func ask(_ recipient: Recipient, into effects: inout [Effect]) {
+        for peer in configuration.size.members where recipient == .others || recipient == .replica(peer) {
+            askedForCertificate.insert(peer)
+        }
+        effects.append(.send(.catchUp(catchUp), to: recipient, after: logPosition))
+    }
+
+    /// Answers a peer's FETCH, unless it was sent too much lately: then it has to ask again. It asks for what it lacks only, and one answer
+    /// always goes, so that it gets on.
+    mutating func answer(
+        _ message: PeerMessage,
+        to peer: ReplicaID,
+        after position: LogPosition,
+        now: ClockReading,
+        into effects: inout [Effect]
+    ) {
+        guard allowances[peer.index].take(message.byteCount, now: now.monotonic, limits: configuration.limits) else {
+            return drop(.overAllowance, into: &effects)
+        }
+        effects.append(.send(message, to: .replica(peer), after: position))
+    }
 
     mutating func onCatchUp(_ catchUp: CatchUp, from peer: ReplicaID, now: ClockReading, into effects: inout [Effect]) {
         guard catchUpAllowed[peer.index] <= now.monotonic else { return drop(.needlessCatchUp, into: &effects) }
         catchUpAllowed[peer.index] = now.monotonic.advanced(byNanoseconds: configuration.limits.catchUpNanoseconds)
-        if catchUp.view > view || (catchUp.view == view && catchUp.isActive && !isActive) { isBehind = true }
-        help(peer, whichIsIn: catchUp.view, isActive: catchUp.isActive, into: &effects)
+        if catchUp.view > view || (catchUp.view == view && catchUp.standing == .active && !isActive) { isBehind = true }
+        learn(from: catchUp, of: peer, now: now, into: &effects)
+        help(peer, whichIsIn: catchUp.view, isWaiting: catchUp.standing == .waiting, now: now, into: &effects)
         if !isActive, let own = viewChanges[configuration.replica.index] {
             effects.append(.send(.viewChange(Unverified(own)), to: .replica(peer), after: logPosition))
         }
         // Whatever the receiver has executed, it may have missed CHECKPOINTs.
-        for checkpoint in checkpoints.certificate {
-            effects.append(.send(.checkpoint(Unverified(checkpoint)), to: .replica(peer), after: logPosition))
+        if catchUp.stable < log.low, let certificate = CheckpointCertificate(checkpoints.certificate) {
+            effects.append(.send(.certificate(Unverified(certificate)), to: .replica(peer), after: logPosition))
         }
-        sayAgain(after: catchUp.executed, to: .replica(peer), into: &effects)
+        sayAgain(after: catchUp.executed, to: .replica(peer), now: now, into: &effects)
     }
 
     /// Sends again what this replica said: its CHECKPOINTs above the stable one, and its votes on the sequence numbers after one, as far
-    /// as its log goes.
-    private func sayAgain(after sequence: SequenceNumber, to recipient: Recipient, into effects: inout [Effect]) {
+    /// as its log and the bounds of an answer go.
+    private mutating func sayAgain(
+        after sequence: SequenceNumber,
+        to recipient: Recipient,
+        now: ClockReading,
+        into effects: inout [Effect]
+    ) {
         for checkpoint in checkpoints.messages(of: configuration.replica) {
             effects.append(.send(.checkpoint(Unverified(checkpoint)), to: recipient, after: logPosition))
         }
@@ -32,8 +69,12 @@ extension Replica {
         let wasPrimary = logView.primary(in: configuration.size) == configuration.replica
         var next = max(sequence, log.low).next
         var left = configuration.limits.catchUpBatches
+        var allowance = AnswerAllowance()
         while log.contains(next), left > 0 {
             let slot = log[next]
+            if let batch = slot.committed, recipient != .others {
+                effects.append(.send(.committed(Committed(next, batch.digest)), to: recipient, after: .start))
+            }
             // Only an accepted proposal was voted for; one that came after this replica left the view was not.
             if let prePrepare = slot.accepted {
                 let digest = prePrepare.batch.digest
@@ -41,7 +82,12 @@ extension Replica {
                     let vote = Vote(.prepare, view: logView, sequence: next, digest: digest)
                     effects.append(.send(.vote(vote), to: recipient, after: logPosition))
                 } else if digest != .zero {
-                    effects.append(.send(.prePrepare(prePrepare), to: recipient, after: logPosition))
+                    let message = PeerMessage.prePrepare(prePrepare)
+                    guard allowance.take(message.byteCount, now: now.monotonic, limits: configuration.limits) else {
+                        drop(.overAllowance, into: &effects)
+                        break
+                    }
+                    effects.append(.send(message, to: recipient, after: logPosition))
                 }
                 if slot.isPrepared {
                     let vote = Vote(.commit, view: logView, sequence: next, digest: digest)
@@ -71,7 +117,7 @@ extension Replica {
 
     /// Starts the stall timer: a short one when there is work that does not move yet, otherwise a long one, for what was lost unnoticed.
     mutating func watchForStall(_ now: ClockReading) {
-        if !isActive, viewChangeResend == nil {
+        if !isActive, learning == nil, viewChangeResend == nil {
             viewChangeResend = now.monotonic.advanced(byNanoseconds: viewChangeResendNanoseconds)
         }
         let isMissing = isMissingSomething
@@ -87,6 +133,7 @@ extension Replica {
         let lastCheckpoint = executed.rawValue - executed.rawValue % interval
         return isBehind || highestNamed > executed || highestCertified > executed
             || lastCheckpoint > log.low.rawValue || executed < log.low || stateTarget != nil
+            || (learning != nil && learning?.bound == nil)
     }
 
     /// Asks for the content of batches that NEW-VIEW chose, or that committed without it: the primary need not have sent it.
@@ -96,7 +143,7 @@ extension Replica {
             if case .chosen(let digest) = log[sequence].proposal {
                 missing = digest
             } else if log[sequence].committed == nil, sequence > executed {
-                missing = log[sequence].commits.digest(with: configuration.size.quorum)
+                missing = log[sequence].committedDigest(configuration.size)
             }
             guard let missing, log[sequence].body(missing) == nil else { continue }
             effects.append(.send(.fetch(Fetch(.batch(sequence, missing))), to: .others, after: .start))
@@ -107,7 +154,7 @@ extension Replica {
     mutating func onStall(now: ClockReading, into effects: inout [Effect]) {
         guard isMissingSomething else {
             // What was lost last shows in nothing that came later: only asking finds it.
-            return effects.append(.send(.catchUp(catchUp), to: .others, after: logPosition))
+            return ask(.others, into: &effects)
         }
         effects.append(.note(.stalled(executed.next)))
         // Peers that have forgotten what is missing here have said which checkpoint is stable instead.
@@ -119,8 +166,8 @@ extension Replica {
             effects.append(.note(.fetchesState(log.low)))
             effects.append(.fetchState(log.low, root: root))
         }
-        effects.append(.send(.catchUp(catchUp), to: .others, after: logPosition))
-        sayAgain(after: executed, to: .others, into: &effects)
+        ask(.others, into: &effects)
+        sayAgain(after: executed, to: .others, now: now, into: &effects)
         fetchBodies(into: &effects)
         fetchRequests(into: &effects)
         let doubled = stallNanoseconds.multipliedReportingOverflow(by: 2)

@@ -30,11 +30,36 @@ extension Replica {
 
     mutating func onCheckpoint(_ checkpoint: Unverified<Checkpoint>, into effects: inout [Effect]) {
         let claim = checkpoint.claim
-        guard claim.replica != configuration.replica,
-            claim.sequence.rawValue.isMultiple(of: UInt64(configuration.limits.checkpointInterval)),
+        // Its own too: the one that it said before a restart may be a part of the others' certificate.
+        guard claim.sequence.rawValue.isMultiple(of: UInt64(configuration.limits.checkpointInterval)),
             checkpoints.wants(claim, low: log.low)
         else { return drop(.uselessCheckpoint, into: &effects) }
         effects.append(.checkCheckpoint(checkpoint))
+    }
+
+    /// One for each question that this replica asked, so that a peer cannot have signatures checked at will.
+    mutating func onCertificate(
+        _ certificate: Unverified<CheckpointCertificate>,
+        from peer: ReplicaID,
+        into effects: inout [Effect]
+    ) {
+        guard askedForCertificate.contains(peer),
+            certificate.claim.sequence.rawValue.isMultiple(of: UInt64(configuration.limits.checkpointInterval)),
+            checkpoints.wants(certificate.claim, low: log.low)
+        else { return drop(.uselessCheckpoint, into: &effects) }
+        askedForCertificate.remove(peer)
+        effects.append(.checkCertificate(certificate))
+    }
+
+    /// The signatures of a certificate were checked and are good.
+    public mutating func certificateVerified(
+        _ certificate: Verified<CheckpointCertificate>,
+        now: ClockReading,
+        into effects: inout [Effect]
+    ) {
+        checkpoints.add(certificate.value, low: log.low)
+        stabilise(certificate.value.sequence, into: &effects)
+        watchForStall(now)
     }
 
     /// A checkpoint's signature was checked and is good.
@@ -67,6 +92,7 @@ extension Replica {
         case .stable(let stable):
             advanceLog(stable, into: &effects)
             effects.append(.discardCheckpoints(before: sequence, after: logPosition))
+            voteAgainIfLearned(into: &effects)
         }
     }
 
@@ -114,6 +140,7 @@ extension Replica {
         progressed()
         releaseReads(into: &effects)
         judgeAgain(sequence.next, into: &effects)
+        voteAgainIfLearned(into: &effects)
         executeNext(into: &effects)
     }
 }

@@ -69,7 +69,7 @@ extension Replica {
         guard !isChosen else { return drop(.duplicateVote, into: &effects) }
         if isActive { highestProposed = max(highestProposed, sequence) }
         log[sequence].proposal = .awaiting(awaited)
-        awaiting.append(sequence)
+        if !awaiting.contains(sequence) { awaiting.append(sequence) }
         if requestFetch == nil {
             requestFetch = now.monotonic.advanced(byNanoseconds: configuration.limits.requestFetchNanoseconds)
         }
@@ -137,20 +137,12 @@ extension Replica {
 
     /// A peer asks for requests of a batch that this replica proposed or holds.
     ///
-    /// - Returns: false when it cannot be answered.
-    func answer(
-        _ sequence: SequenceNumber,
-        _ digest: Digest,
-        _ places: [UInt16],
-        to peer: ReplicaID,
-        into effects: inout [Effect]
-    ) -> Bool {
+    /// - Returns: nil when they are not here.
+    func requests(_ sequence: SequenceNumber, _ digest: Digest, _ places: [UInt16]) -> BatchRequests? {
         guard log.contains(sequence), let batch = log[sequence].body(digest), let last = places.last,
             Int(last) < batch.requests.count
-        else { return false }
+        else { return nil }
         let requests = places.map { batch.requests[Int($0)] }
-        let answer = BatchRequests(sequence: sequence, digest: digest, requests: requests)
-        effects.append(.send(.requests(answer), to: .replica(peer), after: .start))
-        return true
+        return BatchRequests(sequence: sequence, digest: digest, requests: requests)
     }
 }

@@ -14,18 +14,13 @@ struct PendingNewView: Sendable {
 /// Messages of one peer that belong to views to come, bounded in number and bytes.
 struct EarlyMessages: Sendable {
     private(set) var messages: [PeerMessage] = []
-    private var bytes = 0
+    private(set) var bytes = 0
 
     /// Keeps a message.
     ///
     /// - Returns: false when there is no room for it.
     mutating func add(_ message: PeerMessage, limits: Limits) -> Bool {
-        var size = 64
-        switch message {
-        case .prePrepare(let prePrepare): size += prePrepare.batch.encodedByteCount
-        case .digestPrePrepare(let proposal): size += proposal.encodedByteCount
-        default: break
-        }
+        let size = message.byteCount
         guard messages.count < limits.earlyMessages, bytes + size <= limits.earlyBytes else { return false }
         messages.append(message)
         bytes += size
@@ -44,8 +39,8 @@ extension Replica {
     mutating func onNewView(_ newView: Unverified<NewView>, from peer: ReplicaID, into effects: inout [Effect]) {
         let claim = newView.claim
         let primary = claim.view.primary(in: configuration.size)
-        let pending = pendingNewViews[primary.index]?.newView.view
-        guard isNews(claim.view), pending.map({ claim.view > $0 }) ?? true,
+        let pending = pendingNewViews[peer.index]?.newView
+        guard isNews(claim.view), pending.map({ claim.view >= $0.view && claim != $0 }) ?? true,
             primary != configuration.replica, hasProperMembers(claim)
         else { return drop(.uselessViewChange, into: &effects) }
         effects.append(.checkNewView(newView, from: peer))
@@ -83,11 +78,11 @@ extension Replica {
                 pending.members[index] = held
             }
         }
-        pendingNewViews[value.view.primary(in: configuration.size).index] = pending
+        pendingNewViews[peer.index] = pending
         if let complete = Self.complete(pending) {
             begin(complete, now: now, into: &effects)
         } else {
-            askForMissingViewChanges(into: &effects)
+            askForMissingViewChanges(of: pending, into: &effects)
         }
     }
 
@@ -99,48 +94,63 @@ extension Replica {
 
     /// Asks for the VIEW-CHANGEs that a NEW-VIEW names and that are not here.
     ///
-    /// - Parameter isRepeated: Whether who handed in the NEW-VIEW was asked before, in vain: then all are asked, since whoever has entered
-    ///   the view has them.
-    func askForMissingViewChanges(isRepeated: Bool = false, into effects: inout [Effect]) {
-        for pending in pendingNewViews.compactMap({ $0 }) where isNews(pending.newView.view) {
-            for (member, held) in zip(pending.newView.members, pending.members) where held == nil {
-                let fetch = Fetch(.viewChange(pending.newView.view, member.replica, member.digest))
-                let recipient = isRepeated ? Recipient.others : .replica(pending.source)
-                effects.append(.send(.fetch(fetch), to: recipient, after: .start))
+    /// - Parameters:
+    ///   - pending: The NEW-VIEW.
+    ///   - isRepeated: Whether who handed in the NEW-VIEW was asked before, in vain: then all are asked, since whoever has entered the
+    ///     view has them.
+    ///   - effects: The questions are appended here.
+    func askForMissingViewChanges(of pending: PendingNewView, isRepeated: Bool = false, into effects: inout [Effect]) {
+        guard isNews(pending.newView.view) else { return }
+        let recipient = isRepeated ? Recipient.others : .replica(pending.source)
+        for (member, held) in zip(pending.newView.members, pending.members) where held == nil {
+            let fetch = Fetch(.viewChange(pending.newView.view, member.replica, member.digest))
+            effects.append(.send(.fetch(fetch), to: recipient, after: .start))
+        }
+    }
+
+    /// Whether a NEW-VIEW names this very VIEW-CHANGE and waits for it. It may be this replica's own of a view that it has left since.
+    func isAwaited(_ claim: ViewChange) -> Bool {
+        guard isNews(claim.view) else { return false }
+        let digest = claim.digest
+        return pendingNewViews.contains { pending in
+            guard let pending, pending.newView.view == claim.view else { return false }
+            return zip(pending.newView.members, pending.members).contains { member, held in
+                held == nil && member.replica == claim.replica && member.digest == digest
             }
         }
     }
 
-    /// Whether a NEW-VIEW names this very VIEW-CHANGE and waits for it.
-    func isAwaited(_ claim: ViewChange) -> Bool {
-        guard let pending = pendingNewViews[claim.view.primary(in: configuration.size).index],
-            pending.newView.view == claim.view, isNews(claim.view)
-        else { return false }
-        return zip(pending.newView.members, pending.members).contains { member, held in
-            held == nil && member.replica == claim.replica && member.digest == claim.digest
+    /// Puts a VIEW-CHANGE where NEW-VIEWs wait for it.
+    ///
+    /// - Returns: The NEW-VIEWs for which this was the last.
+    mutating func completeNewViews(with value: ViewChange) -> [InstalledNewView] {
+        let digest = value.digest
+        var completed: [InstalledNewView] = []
+        for place in pendingNewViews.indices {
+            guard var pending = pendingNewViews[place], pending.newView.view == value.view else { continue }
+            for (index, member) in pending.newView.members.enumerated()
+            where member.replica == value.replica && member.digest == digest {
+                pending.members[index] = value
+            }
+            pendingNewViews[place] = pending
+            if let complete = Self.complete(pending) { completed.append(complete) }
         }
+        return completed
     }
 
-    /// Puts a VIEW-CHANGE where a NEW-VIEW waits for it.
-    ///
-    /// - Returns: The NEW-VIEW, when this was the last.
-    mutating func completeNewView(with value: ViewChange) -> InstalledNewView? {
-        let primary = value.view.primary(in: configuration.size).index
-        guard var pending = pendingNewViews[primary], pending.newView.view == value.view else { return nil }
-        let digest = value.digest
-        for (index, member) in pending.newView.members.enumerated()
-        where member.replica == value.replica && member.digest == digest {
-            pending.members[index] = value
+    /// Forgets NEW-VIEWs that are of no use any more, or were judged.
+    private mutating func forgetPending(_ judged: NewView) {
+        for place in pendingNewViews.indices {
+            guard let pending = pendingNewViews[place]?.newView else { continue }
+            if pending == judged || !isNews(pending.view) { pendingNewViews[place] = nil }
         }
-        pendingNewViews[primary] = pending
-        return Self.complete(pending)
     }
 
     /// Checks a NEW-VIEW with all its VIEW-CHANGEs: the choice must be what follows from exactly those.
     mutating func begin(_ complete: InstalledNewView, now: ClockReading, into effects: inout [Effect]) {
         let newView = complete.newView
         let primary = newView.view.primary(in: configuration.size)
-        pendingNewViews[primary.index] = nil
+        forgetPending(newView)
         guard isNews(newView.view) else { return }
         let choice = NewViewChoice.decide(
             complete.members,
@@ -149,24 +159,28 @@ extension Replica {
         )
         guard choice == NewViewChoice(start: newView.start, chosen: newView.chosen) else {
             accuse(primary, of: .wrongNewView, into: &effects)
-            guard newView.view >= view else { return }
+            guard newView.view >= view, learning == nil else { return }
             return leaveView(for: View(newView.view.rawValue + 1), now: now, into: &effects)
         }
-        if newView.view < view {
+        if newView.view < view || learning != nil {
             follow(complete, now: now, into: &effects)
         } else {
             enter(complete, now: now, into: &effects)
         }
     }
 
-    /// Follows a view that this replica had left before it began: no vote, but what commits in it is executed. Nothing is recorded, since
-    /// nothing is said; after a restart the others say it again.
+    /// Follows a view that this replica had left before it began, or may not vote in: what commits in it is executed. Nothing is recorded,
+    /// since nothing is said; after a restart the others say it again.
     private mutating func follow(_ complete: InstalledNewView, now: ClockReading, into effects: inout [Effect]) {
         rollBack(into: &effects)
         adoptStart(of: complete, into: &effects)
         logView = complete.newView.view
         log.enterView()
         awaiting = []
+        if learning != nil {
+            view = logView
+            installed = complete
+        }
         var sequence = complete.newView.start
         for digest in complete.newView.chosen {
             sequence = sequence.next
@@ -179,6 +193,7 @@ extension Replica {
             }
         }
         replayEarly(now: now, into: &effects)
+        voteAgainIfLearned(into: &effects)
         executeNext(into: &effects)
     }
 
@@ -265,22 +280,24 @@ extension Replica {
         }
     }
 
-    mutating func onFetch(_ fetch: Fetch, from peer: ReplicaID, into effects: inout [Effect]) {
+    mutating func onFetch(_ fetch: Fetch, from peer: ReplicaID, now: ClockReading, into effects: inout [Effect]) {
         switch fetch.subject {
         case .batch(let sequence, let digest):
             guard log.contains(sequence), let batch = log[sequence].body(digest), digest != .zero else { break }
             let body = BatchBody(sequence: sequence, batch: batch)
-            effects.append(.send(.batch(body), to: .replica(peer), after: .start))
+            answer(.batch(body), to: peer, after: .start, now: now, into: &effects)
             return
         case .requests(let sequence, let digest, let places):
-            if answer(sequence, digest, places, to: peer, into: &effects) { return }
+            guard let found = requests(sequence, digest, places) else { break }
+            answer(.requests(found), to: peer, after: .start, now: now, into: &effects)
+            return
         case .viewChange(let view, let replica, let digest):
             let held = (installed?.members ?? []) + viewChanges.compactMap { $0 }
             guard let found = held.first(where: { $0.view == view && $0.replica == replica && $0.digest == digest })
             else {
                 break
             }
-            effects.append(.send(.viewChange(Unverified(found)), to: .replica(peer), after: logPosition))
+            answer(.viewChange(Unverified(found)), to: peer, after: logPosition, now: now, into: &effects)
             return
         }
         drop(.uselessFetch, into: &effects)
@@ -291,7 +308,7 @@ extension Replica {
         guard log.contains(body.sequence) else { return drop(.uselessFetch, into: &effects) }
         if case .chosen(digest) = log[body.sequence].proposal {
             fill(PrePrepare(view: logView, sequence: body.sequence, batch: body.batch), into: &effects)
-        } else if log[body.sequence].commits.digest(with: configuration.size.quorum) == digest,
+        } else if log[body.sequence].committedDigest(configuration.size) == digest,
             log[body.sequence].body(digest) == nil
         {
             log[body.sequence].bodies.append(body.batch)
@@ -301,14 +318,19 @@ extension Replica {
         }
     }
 
-    /// A peer is in an earlier view, or has left its last one and may not have heard of the beginning of this: it gets the NEW-VIEW.
+    /// A peer is in an earlier view, or has left its last one and may not have heard of the beginning of this: it gets the NEW-VIEW, now and
+    /// then, however often it says so.
     mutating func help(
         _ peer: ReplicaID,
         whichIsIn other: View,
-        isActive otherIsActive: Bool,
+        isWaiting: Bool,
+        now: ClockReading,
         into effects: inout [Effect]
     ) {
-        guard isActive, let installed, other < view || !otherIsActive else { return }
+        guard isActive, let installed, other < view || isWaiting, helpAllowed[peer.index] <= now.monotonic else {
+            return
+        }
+        helpAllowed[peer.index] = now.monotonic.advanced(byNanoseconds: configuration.limits.catchUpNanoseconds)
         effects.append(.send(.newView(Unverified(installed.newView)), to: .replica(peer), after: logPosition))
     }
 }

@@ -255,11 +255,24 @@ extension Replica {
         executeNext(into: &effects)
     }
 
+    /// A peer says what committed. A replica that the primary leaves out, while f others are silent, hears too few COMMITs for ever, and
+    /// one that was away through a view change hears those of other views.
+    mutating func onCommitted(_ committed: Committed, from peer: ReplicaID, into effects: inout [Effect]) {
+        guard isInWindow(committed.sequence) else { return drop(.outsideWindow, into: &effects) }
+        guard log[committed.sequence].saidCommitted.add(committed.digest, from: peer) else {
+            if !log[committed.sequence].saidCommitted.votes(for: committed.digest).contains(peer) {
+                accuse(peer, of: .equivocation, into: &effects)
+            }
+            return drop(.duplicateVote, into: &effects)
+        }
+        commitIfPossible(committed.sequence, into: &effects)
+    }
+
     /// 2f + 1 COMMITs hold f + 1 correct replicas that have prepared the batch, so it is committed whatever this replica has seen of it
     /// (it may have left the view, or been left out by the primary); all it needs is the content, which the digest vouches for.
     mutating func commitIfPossible(_ sequence: SequenceNumber, into effects: inout [Effect]) {
         guard log[sequence].committed == nil,
-            let digest = log[sequence].commits.digest(with: configuration.size.quorum),
+            let digest = log[sequence].committedDigest(configuration.size),
             let batch = log[sequence].body(digest)
         else { return }
         log[sequence].committed = batch

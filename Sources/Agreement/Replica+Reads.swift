@@ -9,7 +9,10 @@ struct WaitingReads: Sendable {
     }
 
     private var waiting: [Waiting] = []
-    private var bytes = 0
+    private(set) var bytes = 0
+
+    /// How many reads wait.
+    var count: Int { waiting.count }
 
     /// Keeps a read until the fence is executed.
     ///
@@ -39,6 +42,10 @@ struct WaitingReads: Sendable {
 /// prepared it, f + 1 of them correct, and any 2f + 1 readers include one of those. It answers only after executing everything that was
 /// prepared here when the read came, so 2f + 1 equal answers cannot show an older state.
 extension Replica {
+    /// The highest number that ever prepared here. What is stable was prepared somewhere correct, and here too unless this replica was
+    /// away.
+    var fence: SequenceNumber { max(highestPrepared, log.low) }
+
     /// A read came over its client's own channel.
     public mutating func receive(
         _ read: ReadRequest,
@@ -47,8 +54,9 @@ extension Replica {
         into effects: inout [Effect]
     ) {
         guard clients.key(of: client) != nil else { return drop(.unknownClient, into: &effects) }
-        // What is stable was prepared somewhere correct, and here too unless this replica was away.
-        let fence = max(highestPrepared, log.low)
+        // What prepared here before the store was lost is not known, so nothing can be waited for.
+        guard learning == nil else { return drop(.learning, into: &effects) }
+        let fence = fence
         if fence <= executed {
             effects.append(.query(read, for: client))
         } else if !reads.add(read, from: client, until: fence, limits: configuration.limits) {

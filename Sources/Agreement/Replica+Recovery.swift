@@ -9,7 +9,7 @@ public struct Recovery: Sendable {
     /// The engine's entries of that state.
     public let records: [SystemRecord]
     /// The durable log records in their order. Those about sequence numbers up to the last stable checkpoint's may be missing, and so
-    /// may all but the last VIEW-CHANGE, NEW-VIEW and stable checkpoint.
+    /// may all but the last VIEW-CHANGE, NEW-VIEW, ``LogRecord/learning(_:)`` and stable checkpoint.
     public let log: [LogRecord]
 
     /// The checkpoints of this replica's own that are kept, in their order.
@@ -88,6 +88,9 @@ extension Replica {
             logView = view
             isActive = true
             installed = InstalledNewView(newView: newView, members: members)
+        case .learning(let isLearning):
+            learning = isLearning ? Learning(size: configuration.size) : nil
+            isActive = !isLearning
         }
     }
 

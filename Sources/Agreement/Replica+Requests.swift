@@ -71,7 +71,9 @@ extension Replica {
         completeProposals(with: request.value, now: now, into: &effects)
     }
 
-    func forward(_ request: Verified<Request>, into effects: inout [Effect]) {
+    /// Hands a request to the primary, once in a view however often the client sends it: the primary hears the client's repetitions too.
+    mutating func forward(_ request: Verified<Request>, into effects: inout [Effect]) {
+        guard clients.noteForwarded(request.value) else { return drop(.duplicateRequest, into: &effects) }
         effects.append(.send(.forward(Unverified(request.value)), to: .replica(primary), after: .start))
     }
 

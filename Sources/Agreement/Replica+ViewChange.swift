@@ -8,6 +8,7 @@ extension Replica {
     /// signs checkpoints, so that a lone false suspicion does not leave it dark.
     mutating func leaveView(for next: View, now: ClockReading, into effects: inout [Effect]) {
         invariant(next > view, "views only grow")
+        invariant(learning == nil, "a replica that lost its store votes for a view")
         view = next
         isActive = false
         viewChangeDoublings = min(viewChangeDoublings + 1, 6)
@@ -39,8 +40,10 @@ extension Replica {
         guard !isActive, let own = viewChanges[configuration.replica.index] else { return }
         effects.append(.send(.viewChange(Unverified(own)), to: .others, after: logPosition))
         // If the others stay in their view, this replica must keep up with what they execute there.
-        effects.append(.send(.catchUp(catchUp), to: .others, after: logPosition))
-        askForMissingViewChanges(isRepeated: true, into: &effects)
+        ask(.others, into: &effects)
+        for pending in pendingNewViews.compactMap({ $0 }) {
+            askForMissingViewChanges(of: pending, isRepeated: true, into: &effects)
+        }
         viewChangeResendNanoseconds = min(2 * viewChangeResendNanoseconds, configuration.limits.longestStallNanoseconds)
         viewChangeResend = now.monotonic.advanced(byNanoseconds: viewChangeResendNanoseconds)
     }
@@ -48,13 +51,13 @@ extension Replica {
     mutating func onViewChange(
         _ viewChange: Unverified<ViewChange>,
         from peer: ReplicaID,
+        now: ClockReading,
         into effects: inout [Effect]
     ) {
         let claim = viewChange.claim
-        guard configuration.size.contains(claim.replica), claim.replica != configuration.replica, isWellFormed(claim),
-            isUseful(claim) || isAwaited(claim)
+        guard configuration.size.contains(claim.replica), isWellFormed(claim), isUseful(claim) || isAwaited(claim)
         else {
-            help(peer, whichIsIn: claim.view, isActive: false, into: &effects)
+            help(peer, whichIsIn: claim.view, isWaiting: true, now: now, into: &effects)
             return drop(.uselessViewChange, into: &effects)
         }
         effects.append(.checkViewChange(viewChange, from: peer))
@@ -77,7 +80,8 @@ extension Replica {
     }
 
     private func isUseful(_ claim: ViewChange) -> Bool {
-        guard claim.view > view || (claim.view == view && !isActive) else { return false }
+        guard claim.replica != configuration.replica, claim.view > view || (claim.view == view && !isActive)
+        else { return false }
         guard let held = viewChanges[claim.replica.index] else { return true }
         return claim.view > held.view
     }
@@ -90,19 +94,19 @@ extension Replica {
         into effects: inout [Effect]
     ) {
         let value = viewChange.value
-        let completed = completeNewView(with: value)
+        let completed = completeNewViews(with: value)
         if isUseful(value) {
             viewChanges[value.replica.index] = value
             joinOthers(now: now, into: &effects)
             onViewChangeCounted(now: now, into: &effects)
         }
-        if let completed { begin(completed, now: now, into: &effects) }
+        for newView in completed { begin(newView, now: now, into: &effects) }
     }
 
     /// f + 1 replicas want higher views, so a correct one does: join the smallest of them at once (PBFT section 4.5.2).
     private mutating func joinOthers(now: ClockReading, into effects: inout [Effect]) {
         let higher = viewChanges.compactMap { $0?.view }.filter { $0 > view }.sorted()
-        guard higher.count >= configuration.size.weakQuorum else { return }
+        guard higher.count >= configuration.size.weakQuorum, learning == nil else { return }
         leaveView(for: higher[0], now: now, into: &effects)
     }
 
@@ -113,7 +117,7 @@ extension Replica {
 
     /// With 2f + 1 VIEW-CHANGEs the new primary has T to begin the view, which it does as soon as they decide what it starts from.
     private mutating func onViewChangeCounted(now: ClockReading, into effects: inout [Effect]) {
-        guard !isActive else { return }
+        guard !isActive, learning == nil else { return }
         // One that has gone on to a later view waits with the others for a change: were it not counted, they might wait for ever.
         let waiting = viewChanges.count { ($0?.view).map { $0 >= view } ?? false }
         if newViewDeadline == nil, waiting >= configuration.size.quorum {

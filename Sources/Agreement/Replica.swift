@@ -37,7 +37,8 @@ public struct Replica: ~Copyable {
 
     /// The VIEW-CHANGE of each replica for the highest view, by replica; this one's own among them.
     var viewChanges: [ViewChange?]
-    /// By primary: a NEW-VIEW of its that is not complete here yet.
+    /// By the peer that handed it over: a NEW-VIEW that is not complete here yet. So a peer whose NEW-VIEW cannot be completed is in nobody
+    /// else's way.
     var pendingNewViews: [PendingNewView?]
     /// The NEW-VIEW that began ``logView``, with its VIEW-CHANGEs, for replicas that missed it; nil in view 0.
     var installed: InstalledNewView?
@@ -91,6 +92,15 @@ public struct Replica: ~Copyable {
     var isBehind = false
     /// Until when a peer's next CATCH-UP is ignored, by replica.
     var catchUpAllowed: [Instant]
+    /// Until when a peer is not sent the NEW-VIEW again, by replica.
+    var helpAllowed: [Instant]
+    /// What each peer may still be sent in answer to its FETCHes, by replica.
+    var allowances: [AnswerAllowance]
+    /// The peers that were asked for what is missing and have sent no certificate since.
+    var askedForCertificate = VoteSet()
+
+    /// What a replica that lost its store has to find out before it votes; nil for a replica that votes.
+    var learning: Learning?
 
     /// Makes a replica in its initial state: view 0, nothing executed.
     ///
@@ -110,6 +120,8 @@ public struct Replica: ~Copyable {
         early = Array(repeating: EarlyMessages(), count: configuration.size.replicas)
         viewChangeResendNanoseconds = configuration.limits.stallNanoseconds
         stallNanoseconds = configuration.limits.stallNanoseconds
+        helpAllowed = Array(repeating: Instant(nanoseconds: 0), count: configuration.size.replicas)
+        allowances = Array(repeating: AnswerAllowance(), count: configuration.size.replicas)
         catchUpAllowed = Array(repeating: Instant(nanoseconds: 0), count: configuration.size.replicas)
     }
 
@@ -158,9 +170,11 @@ public struct Replica: ~Copyable {
         case .checkpoint(let checkpoint): onCheckpoint(checkpoint, into: &effects)
         case .forward(let request): onForward(request, from: peer, into: &effects)
         case .catchUp(let catchUp): onCatchUp(catchUp, from: peer, now: now, into: &effects)
-        case .viewChange(let viewChange): onViewChange(viewChange, from: peer, into: &effects)
+        case .committed(let committed): onCommitted(committed, from: peer, into: &effects)
+        case .certificate(let certificate): onCertificate(certificate, from: peer, into: &effects)
+        case .viewChange(let viewChange): onViewChange(viewChange, from: peer, now: now, into: &effects)
         case .newView(let newView): onNewView(newView, from: peer, into: &effects)
-        case .fetch(let fetch): onFetch(fetch, from: peer, into: &effects)
+        case .fetch(let fetch): onFetch(fetch, from: peer, now: now, into: &effects)
         case .batch(let body): onBatch(body, now: now, into: &effects)
         case .stateRequest, .stateAnswer: invariantViolated("state transfer is the shell's")
         }
@@ -169,7 +183,7 @@ public struct Replica: ~Copyable {
 
     /// A link to a peer came up: ask it for what was missed while it was down.
     public mutating func peerConnected(_ peer: ReplicaID, now: ClockReading, into effects: inout [Effect]) {
-        effects.append(.send(.catchUp(catchUp), to: .replica(peer), after: logPosition))
+        ask(.replica(peer), into: &effects)
         askSoon(now)
         watchForStall(now)
     }

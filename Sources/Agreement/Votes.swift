@@ -46,6 +46,9 @@ struct VoteTally: Sendable {
     // Correct replicas name one digest, so a second one is rare and a list beats a dictionary.
     private var sets: [(digest: Digest, votes: VoteSet)] = []
 
+    /// How many digests are voted for.
+    var digests: Int { sets.count }
+
     /// Counts a vote.
     ///
     /// - Returns: false when the replica has voted before; its first vote stands.
@@ -62,7 +65,7 @@ struct VoteTally: Sendable {
         return true
     }
 
-    /// The digest that has so many votes, more than half of all; nil when there is none.
+    /// The digest that has so many votes, f + 1 at least; nil when there is none. Correct replicas do not give so many to two.
     func digest(with count: Int) -> Digest? {
         for set in sets where set.votes.count >= count {
             return set.digest

@@ -11,9 +11,9 @@ import Synchronization
 /// It writes and syncs on a thread of its own, so that neither holds up agreement, and reports there. ``append(_:at:)`` and
 /// ``commit()`` may be called from any thread; records are numbered in the order of the calls.
 ///
-/// Kept are the records about sequence numbers above the stable checkpoint, and of VIEW-CHANGEs, NEW-VIEWs and stable checkpoints the
-/// last: each later one makes those before it needless. The key of a record is 1, its sequence number and its position (u64 each,
-/// highest byte first), or 2, 3 and 4 for those three. The value is a checksum, the first 16 bytes of the BLAKE2b-256 of owner, key and
+/// Kept are the records about sequence numbers above the stable checkpoint, and of VIEW-CHANGEs, NEW-VIEWs, stable checkpoints and
+/// whether the replica votes at all the last: each later one makes those before it needless. The key of a record is 1, its sequence
+/// number and its position (u64 each, highest byte first), or 2, 3, 4 and 5 for those four. The value is a checksum, the first 16 bytes of the BLAKE2b-256 of owner, key and
 /// what follows it; the position (u64); and the record's encoding.
 public final class ProtocolLog: Sendable {
     /// What is reported.
@@ -106,6 +106,7 @@ final class LogWriter: Sendable {
         static let viewChange: UInt8 = 2
         static let newView: UInt8 = 3
         static let stable: UInt8 = 4
+        static let learning: UInt8 = 5
     }
 
     private let database: Database
@@ -167,6 +168,7 @@ final class LogWriter: Sendable {
         case .prepared(_, let sequence, _): key = Self.slotKey(sequence.rawValue, position)
         case .viewChange: key = [Tag.viewChange]
         case .newView: key = [Tag.newView]
+        case .learning: key = [Tag.learning]
         case .stable(let sequence, certificate: _):
             key = [Tag.stable]
             batch.delete(from: [Tag.slot], to: Self.slotKey(sequence.rawValue, .max), in: .log)

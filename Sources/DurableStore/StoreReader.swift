@@ -111,6 +111,7 @@ public final class StoreReader {
             switch record {
             case .viewChange(let own): (view, isActive) = (own.view, false)
             case .newView(let newView, members: _): (view, isActive) = (newView.view, true)
+            case .learning(let isLearning): isActive = !isLearning
             case .prePrepared, .prepared, .stable: break
             }
         }

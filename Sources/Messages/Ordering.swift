@@ -331,26 +331,51 @@ public struct Checkpoint: Hashable, Sendable {
 public struct CatchUp: Hashable, Sendable {
     static let type: UInt8 = 0x15
 
+    /// What a replica does in its view.
+    public enum Standing: UInt8, Sendable {
+        /// It has left its last view and waits for this one to begin.
+        case waiting = 0
+        /// It votes in it.
+        case active = 1
+        /// It lost its store, only follows, and asks its peers for their own CATCH-UPs.
+        case learning = 2
+    }
+
     /// The view that the sender is in, or has left its last one for.
     public let view: View
-    /// Whether the sender is in that view; otherwise it waits for its NEW-VIEW.
-    public let isActive: Bool
+    /// What the sender does in that view.
+    public let standing: Standing
     /// The sender's last executed batch.
     public let executed: SequenceNumber
+    /// The sender's last stable checkpoint.
+    public let stable: SequenceNumber
+    /// The highest number that ever prepared at the sender, restarts included; at least ``stable``.
+    public let prepared: SequenceNumber
 
     /// Makes a request to catch up from `executed`.
-    public init(view: View, isActive: Bool, executed: SequenceNumber) {
+    public init(
+        view: View,
+        standing: Standing,
+        executed: SequenceNumber,
+        stable: SequenceNumber,
+        prepared: SequenceNumber
+    ) {
         self.view = view
-        self.isActive = isActive
+        self.standing = standing
         self.executed = executed
+        self.stable = stable
+        self.prepared = prepared
     }
 
     init(decoding source: [UInt8], in range: Range<Int>) throws(MalformedMessage) {
         var reader = ByteReader(source, in: range)
         _ = try reader.readUInt8()
         view = View(try reader.readUInt64())
-        isActive = try reader.readFlag()
+        guard let known = Standing(rawValue: try reader.readUInt8()) else { throw .badField(.flag) }
+        standing = known
         executed = SequenceNumber(try reader.readUInt64())
+        stable = SequenceNumber(try reader.readUInt64())
+        prepared = SequenceNumber(try reader.readUInt64())
         try reader.finish()
     }
 
@@ -358,8 +383,10 @@ public struct CatchUp: Hashable, Sendable {
     public var encoded: [UInt8] {
         var bytes: [UInt8] = [Self.type]
         bytes.append(littleEndian: view.rawValue)
-        bytes.append(isActive ? 1 : 0)
-        bytes.append(littleEndian: executed.rawValue)
+        bytes.append(standing.rawValue)
+        for number in [executed, stable, prepared] {
+            bytes.append(littleEndian: number.rawValue)
+        }
         return bytes
     }
 }

@@ -28,6 +28,10 @@ public enum PeerMessage: Sendable {
     case batch(BatchBody)
     /// Requests of a batch that were asked for.
     case requests(BatchRequests)
+    /// A batch is committed, for a replica that asked for what it missed.
+    case committed(Committed)
+    /// The certificate of a stable checkpoint, for a replica that asked for what it missed.
+    case certificate(Unverified<CheckpointCertificate>)
     /// A question for parts of a checkpoint's state, as the state store encodes it. The shell's, not the engine's.
     case stateRequest([UInt8])
     /// An answer to such a question.
@@ -63,6 +67,10 @@ public enum PeerMessage: Sendable {
             self = .fetch(try Fetch(decoding: source, in: range))
         case BatchBody.type:
             self = .batch(try BatchBody(decoding: source, in: range))
+        case Committed.type:
+            self = .committed(try Committed(decoding: source, in: range))
+        case CheckpointCertificate.type:
+            self = .certificate(Unverified(try CheckpointCertificate(decoding: source, in: range)))
         case Self.stateRequestType:
             self = .stateRequest(try Self.body(source, range))
         case Self.stateAnswerType:
@@ -86,6 +94,8 @@ public enum PeerMessage: Sendable {
         case .newView(let message): message.claim.encoded
         case .fetch(let message): message.encoded
         case .batch(let message): message.encoded
+        case .committed(let message): message.encoded
+        case .certificate(let message): message.claim.encoded
         case .stateRequest(let body): [Self.stateRequestType] + body
         case .stateAnswer(let body): [Self.stateAnswerType] + body
         }

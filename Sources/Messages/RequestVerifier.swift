@@ -108,7 +108,28 @@ extension Unverified where Message == ViewChange {
         guard claim.isCertified(size: size), let key = publicKey(claim.replica),
             key.isValid(claim.signature, for: claim.signedBytes(cluster: cluster))
         else { return nil }
-        for checkpoint in claim.certificate {
+        guard let certificate = CheckpointCertificate(claim.certificate) else { return Verified(vouchingFor: claim) }
+        let checked = Unverified<CheckpointCertificate>(certificate)
+            .verified(size: size, cluster: cluster, publicKey: publicKey)
+        return checked.map { _ in Verified(vouchingFor: claim) }
+    }
+}
+
+extension Unverified where Message == CheckpointCertificate {
+    /// Checks the form of a certificate and every signature in it.
+    ///
+    /// - Parameters:
+    ///   - size: The cluster; the certificate needs 2f + 1 signatures.
+    ///   - cluster: The cluster that signatures are bound to.
+    ///   - publicKey: The keys of the replicas.
+    /// - Returns: nil when a signature is wrong, or the certificate is not one.
+    public func verified(
+        size: ClusterSize,
+        cluster: ClusterID,
+        publicKey: (ReplicaID) -> PublicKey?
+    ) -> Verified<CheckpointCertificate>? {
+        guard claim.isComplete(size: size) else { return nil }
+        for checkpoint in claim.checkpoints {
             guard let key = publicKey(checkpoint.replica),
                 Unverified<Checkpoint>(checkpoint).verified(by: key, cluster: cluster) != nil
             else { return nil }
@@ -118,13 +139,11 @@ extension Unverified where Message == ViewChange {
 }
 
 extension ViewChange {
-    /// Whether the certificate has the form of one: nothing for the initial state, otherwise one root at the stable checkpoint, named by
-    /// 2f + 1 different replicas.
+    /// Whether the certificate has the form of one for the stable checkpoint; nothing for the initial state.
     package func isCertified(size: ClusterSize) -> Bool {
         guard stable != .zero else { return certificate.isEmpty }
-        let signers = Set(certificate.map(\.replica))
-        return certificate.count >= size.quorum && signers.count == certificate.count
-            && certificate.allSatisfy { $0.sequence == stable && $0.root == certificate[0].root }
+        guard let certificate = CheckpointCertificate(certificate) else { return false }
+        return certificate.sequence == stable && certificate.isComplete(size: size)
     }
 }
 

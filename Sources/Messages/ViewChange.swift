@@ -96,14 +96,7 @@ public struct ViewChange: Hashable, Sendable {
         view = View(try reader.readUInt64())
         replica = try reader.readReplica()
         stable = SequenceNumber(try reader.readUInt64())
-        let signatures = Int(try reader.readUInt8())
-        guard signatures <= 3 * ClusterSize.mostFaults + 1 else { throw .overLimit(.certificate) }
-        var certificate: [Checkpoint] = []
-        for _ in 0..<signatures {
-            let part = try reader.readRange(limit: Checkpoint.byteCount, .certificate)
-            certificate.append(try Checkpoint(decodingElement: source, in: part))
-        }
-        self.certificate = certificate
+        certificate = try CheckpointCertificate.readList(&reader, of: source)
         prepared = try BatchClaim.readList(&reader, limit: MessageLimits.preparedClaims, .claims)
         prePrepared = try BatchClaim.readList(&reader, limit: MessageLimits.prePreparedClaims, .claims)
         signature = try reader.readSignature()
@@ -122,10 +115,7 @@ public struct ViewChange: Hashable, Sendable {
         bytes.append(littleEndian: view.rawValue)
         bytes.append(replica.rawValue)
         bytes.append(littleEndian: stable.rawValue)
-        bytes.append(UInt8(certificate.count))
-        for checkpoint in certificate {
-            bytes.append(lengthPrefixed: checkpoint.encoded)
-        }
+        CheckpointCertificate.append(certificate, to: &bytes)
         for claims in [prepared, prePrepared] {
             bytes.append(littleEndian: UInt32(claims.count))
             for claim in claims {

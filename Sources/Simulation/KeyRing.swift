@@ -29,7 +29,7 @@ public struct KeyRing: Sendable {
     /// Its identifier.
     public let cluster: ClusterID
     /// The clients, numbered from 1.
-    public let clients: [ClientID]
+    public private(set) var clients: [ClientID]
     /// The one administrator.
     public let administrator = ClientID(administrator: 0)
     /// How requests are authenticated.
@@ -96,6 +96,13 @@ public struct KeyRing: Sendable {
         return key
     }
 
+    /// The same cluster with the first clients only: each number of clients needs no keys of its own.
+    public func withClients(_ count: Int) -> KeyRing {
+        var fewer = self
+        fewer.clients = Array(clients.prefix(count))
+        return fewer
+    }
+
     func signer(of replica: ReplicaID) -> any Signer { replicaSigners[replica.index] }
 
     /// A client's key of a generation. It stands for a real one, whose bytes it does not have.
@@ -153,6 +160,12 @@ public struct KeyRing: Sendable {
 
     func verified(_ checkpoint: Unverified<Checkpoint>) -> Verified<Checkpoint>? {
         isValid(checkpoint.claim) ? Verified(vouchingFor: checkpoint.claim) : nil
+    }
+
+    func verified(_ certificate: Unverified<CheckpointCertificate>) -> Verified<CheckpointCertificate>? {
+        let claim = certificate.claim
+        guard claim.isComplete(size: size), claim.checkpoints.allSatisfy({ isValid($0) }) else { return nil }
+        return Verified(vouchingFor: claim)
     }
 
     func verified(_ viewChange: Unverified<ViewChange>) -> Verified<ViewChange>? {

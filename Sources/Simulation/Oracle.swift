@@ -250,6 +250,9 @@ struct Oracle {
             )
         case .viewChange(let word) where word.claim.replica == replica:
             leftFor[replica.index] = max(leftFor[replica.index], word.claim.view.rawValue)
+            // What it says here that it voted for it may still say, even if a power loss has kept it from doing so before.
+            for claim in word.claim.prePrepared { admit(replica, 1, claim) }
+            for claim in word.claim.prepared { admit(replica, 2, claim) }
             return bind(replica, 4, word.claim.view, .zero, word.claim.digest, "VIEW-CHANGE")
         case .newView(let word) where word.claim.view.primary(in: keys.size) == replica:
             return bind(replica, 5, word.claim.view, .zero, Digest.of(word.claim.encoded), "NEW-VIEW")
@@ -258,6 +261,16 @@ struct Oracle {
         default:
             return nil
         }
+    }
+
+    private mutating func admit(_ replica: ReplicaID, _ phase: UInt8, _ claim: BatchClaim) {
+        let key = Said(
+            replica: replica,
+            phase: phase,
+            view: claim.view.rawValue,
+            sequence: claim.sequence.rawValue
+        )
+        if said[key] == nil { said[key] = claim.digest }
     }
 
     private mutating func bind(

@@ -9,6 +9,8 @@ public struct Outcome: Sendable {
     public let statistics: Statistics
     /// A digest of everything that happened: the same seed gives the same one, in every process.
     public let digest: UInt64
+    /// When correct clients were answered, in virtual nanoseconds, in their order: one for each operation.
+    public let answers: [UInt64]
 }
 
 /// What happened in a run, or in several, in numbers.

@@ -80,6 +80,9 @@ public struct ReplayTrace {
             )
         case .checkpointVerified(let checkpoint):
             ("@", "CHECKPOINT \(checkpoint.value.sequence) of \(checkpoint.value.replica) good")
+        case .certificateVerified(let certificate):
+            ("@", "CERTIFICATE \(certificate.value.sequence) good")
+        case .startLearning: ("~", "starts without its store")
         case .viewChangeVerified(let viewChange, _):
             ("@", "VIEW-CHANGE \(viewChange.value.view) of \(viewChange.value.replica) good")
         case .newViewVerified(let newView, _):
@@ -107,6 +110,7 @@ public struct ReplayTrace {
         case .enteredView(let view): ("!", "enters \(view)")
         case .diverged(let sequence): ("!", "a quorum has another state at \(sequence)")
         case .fetchesState(let sequence): ("!", "fetches the state of \(sequence)")
+        case .learning(let isLearning): ("!", isLearning ? "votes for nothing" : "votes again")
         case .stalled(let sequence): ("!", "nothing moves at \(sequence)")
         case .rolledBack(let sequence): ("!", "\(sequence) taken back")
         case .dropped(let reason): showsAll ? ("!", "dropped: \(reason.rawValue)") : nil
@@ -135,6 +139,7 @@ public struct ReplayTrace {
                 "check batch \(place.view) \(place.sequence) \(Trace.tag(place.digest.prefix)), \(requests.count) requests"
             )
         case .checkCheckpoint(let said): ("?", "check CHECKPOINT \(said.claim.sequence) of \(said.claim.replica)")
+        case .checkCertificate(let said): ("?", "check CERTIFICATE \(said.claim.sequence)")
         case .checkViewChange(let said, _): ("?", "check VIEW-CHANGE \(said.claim.view) of \(said.claim.replica)")
         case .checkNewView(let said, _): ("?", "check NEW-VIEW \(said.claim.view)")
         case .fetchState(let sequence, let root): ("?", "fetch the state of \(sequence) \(Trace.tag(root.prefix))")
@@ -162,6 +167,7 @@ public struct ReplayTrace {
         case .viewChange(let own): "view left for \(own.view)"
         case .newView(let newView, members: _): "\(newView.view) entered"
         case .stable(let sequence, certificate: _): "\(sequence) stable"
+        case .learning(let isLearning): isLearning ? "votes for nothing" : "votes again"
         }
     }
 

@@ -69,6 +69,8 @@ public struct Scenario: Sendable {
         /// How many of a thousand reads go outside the order.
         var fastReadsPerMille: Int
         var retransmission: UInt64
+        /// Whether few clients ask at first and at last, and all in the middle.
+        var isSpike = false
     }
 
     /// The seed that decided everything.
@@ -113,7 +115,7 @@ public struct Scenario: Sendable {
         )
         faults = profile.faults(in: &setting)
         conditions = Self.conditions(&random)
-        load = Self.load(&random)
+        load = Self.load(&random, profile.demand)
         limits = Self.limits(&random)
         var switches = options.switches
         if random.chance(perMille: 250) { switches.dissemination = .all }
@@ -181,9 +183,9 @@ public struct Scenario: Sendable {
         )
     }
 
-    private static func load(_ random: inout RandomStream) -> Load {
+    private static func load(_ random: inout RandomStream, _ demand: Profile.Demand) -> Load {
         let most: UInt64 = random.within(5...250) * 1_000_000
-        return Load(
+        var load = Load(
             window: random.pick([1, 1, 2, 8]) ?? 1,
             bundle: random.pick([1, 1, 4]) ?? 1,
             think: 100_000...most,
@@ -191,6 +193,15 @@ public struct Scenario: Sendable {
             fastReadsPerMille: random.pick([0, 500, 1_000]) ?? 0,
             retransmission: random.within(20...200) * 1_000_000
         )
+        switch demand {
+        case .drawn: break
+        case .contended:
+            load.think = 100_000...2_000_000
+            load.registers = 1
+            load.fastReadsPerMille = 500
+        case .spike: load.isSpike = true
+        }
+        return load
     }
 
     private static func limits(_ random: inout RandomStream) -> Limits {
@@ -204,6 +215,12 @@ public struct Scenario: Sendable {
         limits.viewChangeNanoseconds = UInt64(random.within(100...1_000)) * 1_000_000
         limits.digestsPerNumber = random.pick([1, 2, 4]) ?? 4
         limits.stallNanoseconds = UInt64(random.within(30...300)) * 1_000_000
+        limits.answerBytes = random.pick([1 << 10, 64 << 10, 8 << 20]) ?? 8 << 20
+        limits.earlyMessages = random.pick([4, 64, 1_024]) ?? 1_024
+        limits.earlyBytes = random.pick([MessageLimits.batchBytes + 64, 8 << 20]) ?? 8 << 20
+        limits.clientPendingBytes = random.pick([MessageLimits.requestBytes, 8 << 20]) ?? 8 << 20
+        limits.waitingReads = random.pick([1, 16, 4_096]) ?? 4_096
+        limits.waitingReadBytes = random.pick([1 << 10, 16 << 20]) ?? 16 << 20
         return limits
     }
 }

@@ -48,6 +48,9 @@ final class SimulatedClient: ClientShell {
     var unanswered: Int { unansweredCount }
     /// How many operations have a result.
     var answered: Int { operations.count - unansweredCount - abandonedCount }
+    /// When operations were answered.
+    var answers: [UInt64] { operations.compactMap(\.returned) }
+    var isOpen: Bool { !engine.isClosed }
     var periods: [UInt64?] { behaviours.map(\.period) }
 
     /// What it did, for the check of linearizability.
@@ -67,6 +70,8 @@ final class SimulatedClient: ClientShell {
             )
         }
     }
+
+    private var load: Scenario.Load { world.scenario.load }
 
     // MARK: Inputs
 
@@ -88,9 +93,8 @@ final class SimulatedClient: ClientShell {
 
     /// Submits some operations, unless enough wait already.
     func think() {
-        let load = world.scenario.load
         let most = load.window * load.bundle
-        if !engine.isClosed, unansweredCount < most {
+        if !engine.isClosed, unansweredCount < most, isOnDuty {
             for _ in 0..<random.within(1...(most - unansweredCount)) {
                 let ticket = operations.count
                 let operation = draw()
@@ -107,8 +111,16 @@ final class SimulatedClient: ClientShell {
         world.schedule(.think(node), after: random.within(load.think))
     }
 
+    /// Whether the client takes part at this time: in a spike all do in the middle only.
+    private var isOnDuty: Bool {
+        guard load.isSpike else { return true }
+        let clients = world.scenario.keys.clients.count
+        let fifth = Int(world.now / max(world.scenario.end / 5, 1))
+        return Int(id.rawValue) <= [1, (clients + 1) / 2, clients, (clients + 1) / 2, 1][min(fifth, 4)]
+    }
+
     private func draw() -> RegisterOperation {
-        let register = UInt8(random.below(world.scenario.load.registers))
+        let register = UInt8(random.below(load.registers))
         let tag = UInt64(operations.count)
         // Values of one client's writes are its own, so that it shows which write a read saw.
         let value = UInt64(id.rawValue) << 32 | UInt64(operations.count + 1)

@@ -1,3 +1,4 @@
+import Adversary
 import Agreement
 import Cryptography
 import Messages
@@ -17,7 +18,7 @@ struct SimulatedDisk {
     private(set) var durable = LogPosition.start
     /// The position of the last record, synced or not.
     private(set) var last = LogPosition.start
-    private var unsynced: [LogRecord] = []
+    private var unsynced: [(record: LogRecord, position: LogPosition)] = []
     private var isSyncing = false
 
     /// The durable part of Q and P.
@@ -34,7 +35,7 @@ struct SimulatedDisk {
     var end: UInt64 { durable.rawValue + UInt64(unsynced.count) }
 
     mutating func append(_ record: LogRecord, at position: LogPosition) {
-        unsynced.append(record)
+        unsynced.append((record, position))
         last = position
     }
 
@@ -50,13 +51,18 @@ struct SimulatedDisk {
     mutating func finishSync(_ position: LogPosition) {
         isSyncing = false
         let count = Int(position.rawValue - durable.rawValue)
-        for record in unsynced.prefix(count) { note(record) }
-        durableRecords.append(contentsOf: unsynced.prefix(count))
+        for (record, _) in unsynced.prefix(count) {
+            note(record)
+            durableRecords.append(record)
+        }
         unsynced.removeFirst(count)
         durable = position
     }
 
-    mutating func losePower() {
+    /// Loses what was not synced, but for what the disk wrote on its own: the log is torn at any place after its durable part.
+    mutating func losePower(_ random: inout RandomStream) {
+        let kept = random.below(unsynced.count + 1)
+        if let last = unsynced.prefix(kept).last { finishSync(last.position) }
         unsynced.removeAll()
         last = durable
         isSyncing = false
@@ -84,7 +90,7 @@ struct SimulatedDisk {
             viewsLeftFor.insert(own.view.rawValue)
         case .newView(let newView, members: _):
             viewsEntered.insert(newView.view.rawValue)
-        case .stable:
+        case .stable, .learning:
             break
         }
     }

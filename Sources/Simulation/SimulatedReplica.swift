@@ -8,16 +8,6 @@ import StateStore
 /// A replica with a simulated shell round it: the very engine of the real one, its state in memory, a simulated disk, and, if it is
 /// faulty, behaviours between it and the network.
 final class SimulatedReplica {
-    /// What a shell works at beside the engine.
-    enum Work {
-        case request(RequestCheck, RequestSource)
-        case batch(BatchPlace, [RequestCheck])
-        case checkpoint(Unverified<Checkpoint>)
-        case viewChange(Unverified<ViewChange>, ReplicaID)
-        case newView(Unverified<NewView>, ReplicaID)
-        case execution(Execution)
-    }
-
     let node: Int
     let id: ReplicaID
     let name: String
@@ -46,6 +36,9 @@ final class SimulatedReplica {
     private var isTurnScheduled = false
     private var timer: UInt64?
     private var before = Marks()
+    /// Whether the store was lost and the replica knows.
+    private var lostStore = false
+    private var turns = 0
 
     /// What only grows.
     private struct Marks {
@@ -83,6 +76,7 @@ final class SimulatedReplica {
             size: keys.size,
             cluster: keys.cluster,
             clients: keys.clients,
+            limits: limits,
             signer: signer,
             forger: keys.forger(of: id),
             accomplices: scenario.accomplices,
@@ -185,6 +179,9 @@ final class SimulatedReplica {
         case .checkpoint(let checkpoint):
             guard let verified = keys.verified(checkpoint) else { return }
             engine.checkpointVerified(verified, now: clock, into: &effects)
+        case .certificate(let certificate):
+            guard let verified = keys.verified(certificate) else { return }
+            engine.certificateVerified(verified, now: clock, into: &effects)
         case .viewChange(let viewChange, let peer):
             guard let verified = keys.verified(viewChange) else { return }
             engine.viewChangeVerified(verified, from: peer, now: clock, into: &effects)
@@ -205,7 +202,7 @@ final class SimulatedReplica {
     func losePower() {
         isUp = false
         incarnation += 1
-        disk.losePower()
+        disk.losePower(&random)
         held = HeldEffects()
         effects.removeAll()
         timer = nil
@@ -215,8 +212,11 @@ final class SimulatedReplica {
     }
 
     /// Loses the disk as well.
-    func loseDisk() {
+    ///
+    /// - Parameter isKnown: Whether whoever starts it again knows.
+    func loseDisk(isKnown: Bool) {
         disk.wipe()
+        lostStore = isKnown
         store = Self.emptyStore(configuration.limits)
     }
 
@@ -241,6 +241,8 @@ final class SimulatedReplica {
         let recovery = Recovery(executed: executed, records: systemRecords, log: disk.durableRecords)
         engine = world.scenario.options.recoverEngine(configuration, signer, recovery)
         held = HeldEffects(durable: disk.durable)
+        // Whoever starts it tells it so until its log does.
+        if lostStore, disk.durableRecords.isEmpty { engine.startLearning(now: clock, into: &effects) }
         before = Marks(view: engine.view, executed: engine.executed, stable: engine.stable)
         drain()
     }
@@ -315,6 +317,8 @@ final class SimulatedReplica {
             start(.batch(place, checks), conditions.check)
         case .checkCheckpoint(let checkpoint):
             start(.checkpoint(checkpoint), conditions.check)
+        case .checkCertificate(let certificate):
+            start(.certificate(certificate), conditions.check)
         case .checkViewChange(let viewChange, let peer):
             start(.viewChange(viewChange, peer), conditions.check)
         case .checkNewView(let newView, let peer):
@@ -425,6 +429,12 @@ final class SimulatedReplica {
             )
         }
         before = Marks(view: engine.view, executed: engine.executed, stable: engine.stable)
+        turns += 1
+        guard turns.isMultiple(of: 64), let excess = engine.footprint.excess else { return }
+        world.report(
+            Violation(.bounded, "\(name) holds \(excess.used) \(excess.name), but \(excess.bound) are the most"),
+            from: self
+        )
     }
 
     /// A correct replica's words rest on durable records and contradict none of its words before.

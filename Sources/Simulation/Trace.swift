@@ -61,6 +61,10 @@ struct MessageSummary {
             self.init("BATCH", nil, said.sequence, said.batch.digest.prefix)
         case .requests(let said):
             self.init("REQUESTS", nil, said.sequence, said.digest.prefix)
+        case .committed(let said):
+            self.init("COMMITTED", nil, said.sequence, said.digest.prefix)
+        case .certificate(let said):
+            self.init("CERTIFICATE", nil, said.claim.sequence, said.claim.root.prefix)
         case .stateRequest(let body):
             self.init("STATE?", tag: Digest.of(body).prefix)
         case .stateAnswer(let body):

@@ -168,6 +168,9 @@ final class World {
             case .powerLoss(_, let time, let outage):
                 schedule(.faultStarts(place), at: time)
                 if let outage { schedule(.faultEnds(place), at: time + outage) }
+            case .lostStore(_, let time, let outage):
+                schedule(.faultStarts(place), at: time)
+                if let outage { schedule(.faultEnds(place), at: time + outage) }
             case .amnesia(_, let time, let outage):
                 schedule(.faultStarts(place), at: time)
                 schedule(.faultEnds(place), at: time + outage)
@@ -217,8 +220,9 @@ final class World {
         if violation == nil { judge() }
         statistics.virtualNanoseconds = now
         statistics.batches = oracle.batches
-        statistics.operations = clients.reduce(0) { $0 + ($1.isCorrect ? $1.answered : 0) }
-        return Outcome(violation: violation, statistics: statistics, digest: trace.digest)
+        let answers = clients.filter(\.isCorrect).flatMap(\.answers)
+        statistics.operations = answers.count
+        return Outcome(violation: violation, statistics: statistics, digest: trace.digest, answers: answers.sorted())
     }
 
     private var isSettled: Bool {
@@ -377,9 +381,11 @@ final class World {
             network.start(fault)
             for link in network.linksBroken(by: fault) { network.disconnect(link.from, link.to) }
         case .powerLoss(let replica, at: _, outage: _):
-            losePower(replica, withDisk: false)
+            losePower(replica)
         case .amnesia(let replica, at: _, outage: _):
-            losePower(replica, withDisk: true)
+            losePower(replica) { $0.loseDisk(isKnown: false) }
+        case .lostStore(let replica, at: _, outage: _):
+            losePower(replica) { $0.loseDisk(isKnown: true) }
         case .administration(let step):
             administrator?.carryOut(step)
         case .replica, .client, .twin:
@@ -387,10 +393,10 @@ final class World {
         }
     }
 
-    private func losePower(_ replica: ReplicaID, withDisk: Bool) {
+    private func losePower(_ replica: ReplicaID, then: (SimulatedReplica) -> Void = { _ in }) {
         for node in copies[replica.index] where replicas[node].isUp {
             replicas[node].losePower()
-            if withDisk { replicas[node].loseDisk() }
+            then(replicas[node])
             network.disconnectAll(of: node)
         }
     }
@@ -410,7 +416,9 @@ final class World {
         trace.line(now, "--", "~", "\(fault.name) ends")
         switch fault.fault {
         case .network(let fault): end(fault)
-        case .powerLoss(let replica, at: _, outage: _), .amnesia(let replica, at: _, outage: _): restart(replica)
+        case .powerLoss(let replica, at: _, outage: _), .amnesia(let replica, at: _, outage: _),
+            .lostStore(let replica, at: _, outage: _):
+            restart(replica)
         case .replica, .client, .twin, .administration: break
         }
     }

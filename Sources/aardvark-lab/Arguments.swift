@@ -2,7 +2,7 @@ import Adversary
 import Agreement
 import ArgumentParser
 
-/// Seeds on the command line: `7` or `1..1000`.
+/// Seeds on the command line: `7`, `1..1000`, or `random:1000` for so many from any place on.
 struct SeedRange: ExpressibleByArgument, CustomStringConvertible {
     let range: ClosedRange<UInt64>
 
@@ -13,6 +13,14 @@ struct SeedRange: ExpressibleByArgument, CustomStringConvertible {
     init?(argument: String) {
         if let seed = UInt64(argument) {
             range = seed...seed
+            return
+        }
+        if argument.hasPrefix("random:") {
+            guard let count = UInt64(argument.dropFirst("random:".count)), (1...1 << 40).contains(count) else {
+                return nil
+            }
+            let first = UInt64.random(in: 1...1 << 40)
+            range = first...first + count - 1
             return
         }
         guard let dots = argument.firstRange(of: ".."), let first = UInt64(argument[..<dots.lowerBound]),

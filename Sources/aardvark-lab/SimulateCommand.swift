@@ -23,20 +23,34 @@ struct SimulateCommand: ParsableCommand {
 
             Examples:
               aardvark-lab simulate --seeds 1..1000
+              aardvark-lab simulate --seeds random:100000 --seconds 60
               aardvark-lab simulate --seeds 1..200 --profiles equivocate-2-2,twin --protocol pbft --replicas 7
               aardvark-lab simulate --seeds 17 --profiles random --trace
               aardvark-lab simulate --seeds 17 --profiles random --shrink
             """
     )
 
-    @Option(help: ArgumentHelp("The seeds to run: one, or the first and the last.", valueName: "first..last"))
+    @Option(
+        help: ArgumentHelp(
+            "The seeds to run: one, the first and the last, or random:N for N from any place on.",
+            valueName: "first..last"
+        )
+    )
     var seeds = SeedRange(1...100)
 
-    @Option(help: ArgumentHelp("Replicas: 4, 7 or 10 tolerate 1, 2 or 3 faulty ones.", valueName: "number"))
-    var replicas = 4
+    @Option(help: ArgumentHelp("Begin no further seed after so long.", valueName: "seconds"))
+    var seconds: Int?
 
-    @Option(help: ArgumentHelp("Clients, 2 to 50.", valueName: "number"))
-    var clients = 6
+    @Option(
+        help: ArgumentHelp(
+            "Replicas: 4, 7 or 10 tolerate 1, 2 or 3 faulty ones; drawn by each seed if left out.",
+            valueName: "number"
+        )
+    )
+    var replicas: Int?
+
+    @Option(help: ArgumentHelp("Clients, 2 to 50; drawn by each seed if left out.", valueName: "number"))
+    var clients: Int?
 
     @Option(
         help: ArgumentHelp("Profiles in turn, by the seed: all, or names with commas between them.", valueName: "list")
@@ -79,10 +93,11 @@ struct SimulateCommand: ParsableCommand {
     var stride: UInt64 = 1
 
     func validate() throws {
-        guard ClusterSize(replicas: replicas) != nil, replicas <= 22 else {
+        if let replicas, ClusterSize(replicas: replicas) == nil || replicas > 22 {
             throw ValidationError("--replicas is \(replicas), but has to be 3f + 1: 4, 7, 10, 13, 16, 19 or 22")
         }
-        try Self.check(clients, "--clients", in: 2...50)
+        if let clients { try Self.check(clients, "--clients", in: 2...Self.mostClients) }
+        if let seconds { try Self.check(seconds, "--seconds", in: 1...1_000_000) }
         try Self.check(steps, "--steps", in: 100...100_000_000)
         if let jobs { try Self.check(jobs, "--jobs", in: 1...256) }
         if trace || shrink, seeds.range.count != 1 { throw ValidationError("--trace and --shrink take one seed") }
@@ -98,6 +113,8 @@ struct SimulateCommand: ParsableCommand {
     func run() throws {
         if worker { return Worker(self).run() }
         if trace || shrink { return try runOne() }
+        // Whoever reads an abandoned log still knows what to run again.
+        if !json { print("seeds \(seeds)") }
         let report = Swarm(self).run()
         if json {
             let encoder = JSONEncoder()
@@ -111,24 +128,36 @@ struct SimulateCommand: ParsableCommand {
 
     // MARK: One seed
 
+    static let mostClients = 50
+
+    /// How large the cluster of a seed is. Most are small, because they are fast; a few have every client that there may be.
+    private func size(of seed: UInt64) -> (replicas: Int, clients: Int) {
+        var random = RandomStream(seed: seed, stream: 5)
+        let sizes = Array(repeating: 4, count: 15) + [7, 7, 7, 7, 10]
+        let drawn = random.pick(sizes) ?? 4
+        let most = random.pick([8, 8, 8, 20, Self.mostClients]) ?? 8
+        return (replicas ?? drawn, clients ?? random.within(2...most))
+    }
+
     /// The run of a seed.
-    func scenario(_ seed: UInt64, keys: KeyRing) -> Scenario {
+    func scenario(_ seed: UInt64, keys: inout KeyCabinet) -> Scenario {
+        let size = size(of: seed)
+        let keys = keys.keys(replicas: size.replicas, clients: size.clients)
         var options = SimulationOptions(switches: protocolName.switches, steps: steps)
         options.keptFaults = faults?.places
         return Scenario(seed: seed, profile: profiles.profile(of: seed), keys: keys, options: options)
     }
 
-    func makeKeys() -> KeyRing {
-        guard let size = ClusterSize(replicas: replicas) else { invariantViolated("the size was validated") }
-        return KeyRing(size: size, clients: clients, scheme: protocolName.switches.requestAuthentication)
+    func makeKeys() -> KeyCabinet {
+        KeyCabinet(scheme: protocolName.switches.requestAuthentication)
     }
 
     /// The command that runs a seed again.
     func replay(_ seed: UInt64, faults: [Int]? = nil, extra: String = "") -> String {
         var words = ["aardvark-lab simulate --seeds \(seed) --profiles \(profiles.profile(of: seed).name)"]
         if protocolName != .aardvark { words.append("--protocol \(protocolName.rawValue)") }
-        if replicas != 4 { words.append("--replicas \(replicas)") }
-        if clients != 6 { words.append("--clients \(clients)") }
+        if let replicas { words.append("--replicas \(replicas)") }
+        if let clients { words.append("--clients \(clients)") }
         if steps != 20_000 { words.append("--steps \(steps)") }
         if let places = faults ?? self.faults?.places { words.append("--faults \(FaultPlaces(places: places))") }
         if !extra.isEmpty { words.append(extra) }
@@ -137,7 +166,8 @@ struct SimulateCommand: ParsableCommand {
 
     private func runOne() throws {
         let seed = seeds.range.lowerBound
-        var scenario = scenario(seed, keys: makeKeys())
+        var keys = makeKeys()
+        var scenario = scenario(seed, keys: &keys)
         if shrink {
             guard let rule = scenario.run().violation?.rule else {
                 print("seed \(seed) breaks no rule: there is nothing to shrink")
@@ -158,6 +188,7 @@ struct SimulateCommand: ParsableCommand {
         if trace { describe(scenario) }
         let outcome = scenario.run(write: trace ? { print($0) } : nil)
         if digest { print("digest \(SeedResult.hexadecimal(outcome.digest))") }
+        print("operations answered in each second: \(Self.perSecond(outcome.answers))")
         guard let violation = outcome.violation else {
             print("seed \(seed): no rule broken, \(outcome.statistics.operations) operations")
             return
@@ -166,8 +197,22 @@ struct SimulateCommand: ParsableCommand {
         throw ExitCode(violation.kind == .safety ? ExitCodes.safety : ExitCodes.liveness)
     }
 
+    /// How many of some moments (virtual nanoseconds) are in each second.
+    private static func perSecond(_ moments: [UInt64]) -> String {
+        var counts: [Int] = []
+        for second in moments.map({ Int($0 / 1_000_000_000) }) {
+            counts += Array(repeating: 0, count: max(second + 1 - counts.count, 0))
+            counts[second] += 1
+        }
+        return counts.map { "\($0)" }.joined(separator: " ")
+    }
+
     private func describe(_ scenario: Scenario) {
-        print("seed \(scenario.seed), profile \(scenario.profile.name), \(protocolName.rawValue), \(replicas) replicas")
+        let size = size(of: scenario.seed)
+        print(
+            "seed \(scenario.seed), profile \(scenario.profile.name), \(protocolName.rawValue), "
+                + "\(size.replicas) replicas, \(size.clients) clients"
+        )
         for (place, fault) in scenario.faults.enumerated() {
             let isKept = scenario.options.keptFaults?.contains(place) ?? true
             print("  fault \(place)  \(fault.name)\(isKept ? "" : " (left out)")")
@@ -175,6 +220,24 @@ struct SimulateCommand: ParsableCommand {
         print(scenario.description)
         print(Scenario.traceLegend)
         print("")
+    }
+}
+
+/// The keys of clusters of all sizes, each size made once.
+struct KeyCabinet {
+    private let scheme: ProtocolSwitches.RequestAuthentication
+    private var rings: [Int: KeyRing] = [:]
+
+    init(scheme: ProtocolSwitches.RequestAuthentication) {
+        self.scheme = scheme
+    }
+
+    mutating func keys(replicas: Int, clients: Int) -> KeyRing {
+        if let ring = rings[replicas] { return ring.withClients(clients) }
+        guard let size = ClusterSize(replicas: replicas) else { invariantViolated("a size that is validated") }
+        let ring = KeyRing(size: size, clients: SimulateCommand.mostClients, scheme: scheme)
+        rings[replicas] = ring
+        return ring.withClients(clients)
     }
 }
 

@@ -67,16 +67,18 @@ struct Worker {
     }
 
     func run() {
-        let keys = command.makeKeys()
+        var keys = command.makeKeys()
+        let started = DispatchTime.now()
         let encoder = JSONEncoder()
         for seed in Swift.stride(
             from: command.seeds.range.lowerBound,
             through: command.seeds.range.upperBound,
             by: Int(command.stride)
         ) {
+            if let seconds = command.seconds, DispatchTime.now() > started + .seconds(seconds) { return }
             // So that whoever reads knows which seed stopped the process.
             tell("\(seed)")
-            let scenario = command.scenario(seed, keys: keys)
+            let scenario = command.scenario(seed, keys: &keys)
             let result = SeedResult(seed: seed, profile: scenario.profile.name, outcome: scenario.run())
             guard let line = try? encoder.encode(result) else { continue }
             tell(String(decoding: line, as: UTF8.self))
@@ -189,9 +191,10 @@ struct Swarm: Sendable {
         var arguments = [
             "simulate", "--worker", "--seeds", "\(first)..\(command.seeds.range.upperBound)", "--stride", "\(stride)",
         ]
-        arguments += [
-            "--replicas", "\(command.replicas)", "--clients", "\(command.clients)", "--steps", "\(command.steps)",
-        ]
+        arguments += ["--steps", "\(command.steps)"]
+        if let replicas = command.replicas { arguments += ["--replicas", "\(replicas)"] }
+        if let clients = command.clients { arguments += ["--clients", "\(clients)"] }
+        if let limit = command.seconds { arguments += ["--seconds", "\(max(limit - Int(seconds), 1))"] }
         arguments += ["--protocol", command.protocolName.rawValue, "--profiles", command.profiles.description]
         if let faults = command.faults { arguments += ["--faults", faults.description] }
         return arguments

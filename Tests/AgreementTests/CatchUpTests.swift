@@ -203,16 +203,16 @@ struct CatchUpTests {
         let replica = TestReplica(1, keys: keys)
         replica.agree(on: .proposal(1, [keys.opening(1)]))
         replica.outbox = []
-        replica.receive(.catchUp(CatchUp(view: View(0), isActive: true, executed: .zero)), from: 2)
-        replica.receive(.catchUp(CatchUp(view: View(0), isActive: true, executed: .zero)), from: 2)
+        replica.receive(.catchUp(CatchUp.question(after: .zero)), from: 2)
+        replica.receive(.catchUp(CatchUp.question(after: .zero)), from: 2)
         #expect(replica.sentVotes(.prepare).count == 1 && replica.sentVotes(.commit).count == 1)
         #expect(replica.dropped(.needlessCatchUp) == 1)
-        replica.receive(.catchUp(CatchUp(view: View(0), isActive: true, executed: .zero)), from: 3)
+        replica.receive(.catchUp(CatchUp.question(after: .zero)), from: 3)
         #expect(replica.sentVotes(.prepare).count == 2, "each peer has its own allowance")
         replica.outbox = []
         for named: UInt64 in [1, 8, 9, .max - 1, .max] {
             replica.time += Limits.small.catchUpNanoseconds
-            replica.receive(.catchUp(CatchUp(view: View(0), isActive: true, executed: SequenceNumber(named))), from: 2)
+            replica.receive(.catchUp(CatchUp.question(after: SequenceNumber(named))), from: 2)
         }
         #expect(replica.outbox.isEmpty)
     }
@@ -222,10 +222,93 @@ struct CatchUpTests {
         let primary = TestReplica(0, keys: keys)
         primary.order([keys.opening(1)])
         primary.outbox = []
-        primary.receive(.catchUp(CatchUp(view: View(0), isActive: true, executed: .zero)), from: 2)
+        primary.receive(.catchUp(CatchUp.question(after: .zero)), from: 2)
         #expect(primary.sentPrePrepares.count == 1 && primary.sentVotes(.prepare).isEmpty)
         #expect(primary.sentVotes(.commit).count == 1)
         #expect(primary.outbox.allSatisfy { $0.recipient == .replica(ReplicaID(2)) })
+    }
+
+    @Test func `answers to one peer are bounded in bytes, and one longer answer goes alone`() {
+        let keys = Keys()
+        var limits = Limits.large
+        let proposals = (1...6).map { number in
+            PrePrepare.proposal(number, [number == 1 ? keys.opening(1) : keys.request(1, number: number - 1)])
+        }
+        limits.answerBytes = 1
+        let primary = TestReplica(0, keys: keys, limits: limits)
+        for proposal in proposals { primary.order(proposal.batch.requests) }
+        primary.outbox = []
+        func ask(_ peer: UInt8) {
+            primary.receive(.catchUp(.question(after: .zero)), from: peer)
+        }
+        ask(2)
+        #expect(primary.sentPrePrepares.count == 1 && primary.dropped(.overAllowance) == 1)
+        let digest = primary.sentPrePrepares[0].batch.digest
+        for peer: UInt8 in [2, 3] {
+            for _ in 0..<3 { primary.receive(.fetch(Fetch(.batch(SequenceNumber(1), digest))), from: peer) }
+        }
+        #expect(primary.sentBatches.count == 2, "each peer has its own, beside what a CATCH-UP brings")
+        primary.time += limits.catchUpNanoseconds
+        primary.receive(.fetch(Fetch(.batch(SequenceNumber(1), digest))), from: 2)
+        #expect(primary.sentBatches.count == 3)
+    }
+
+    @Test func `a number counts as committed when f + 1 peers say so, each on its own channel, in whatever view`() {
+        let keys = Keys()
+        let proposal = PrePrepare.proposal(1, [keys.opening(1)])
+        let digest = proposal.batch.digest
+        let lie = PrePrepare.proposal(1, [keys.opening(2)]).batch
+        func said(_ digest: Digest) -> PeerMessage { .committed(Committed(SequenceNumber(1), digest)) }
+        let replica = TestReplica(3, keys: keys)
+        for _ in 0..<5 { replica.receive(said(lie.digest), from: 2) }
+        replica.receive(.batch(BatchBody(sequence: SequenceNumber(1), batch: lie)), from: 2)
+        replica.receive(said(digest), from: 0)
+        #expect(replica.batches.isEmpty, "f of each")
+        replica.receive(said(digest), from: 2)
+        #expect(replica.accusations(.equivocation, of: 2) == 1 && replica.batches.isEmpty, "the first word counts")
+        replica.receive(said(digest), from: 1)
+        replica.time += Self.stall
+        replica.passTime()
+        #expect(replica.sentFetches.map(\.subject) == [.batch(SequenceNumber(1), digest)])
+        replica.receive(.batch(BatchBody(sequence: SequenceNumber(1), batch: proposal.batch)), from: 2)
+        #expect(replica.batches.count == 1)
+        // It passes that on to those that are behind, and only that it is committed: it never voted.
+        replica.outbox = []
+        replica.receive(.catchUp(.question(after: .zero)), from: 1)
+        #expect(replica.sentCommitted == [Committed(SequenceNumber(1), digest)])
+        #expect(replica.sentVotes(.prepare).isEmpty && replica.sentVotes(.commit).isEmpty)
+    }
+
+    @Test func `a replica that the primary leaves out while f others are silent keeps up`() {
+        let cluster = TestCluster(limits: .large)
+        cluster.openSessions()
+        // The primary is faulty: towards replica 3 it is silent. So 3 hears COMMITs of two replicas.
+        cluster.filter = { link, _ in link.from == .replica(0) && link.to == .replica(3) ? .drop : .deliver }
+        cluster.run((1...5).map { "op\($0)" })
+        #expect(cluster[3].operations.isEmpty)
+        cluster.advance(by: 3 * Self.stall)
+        #expect(cluster[3].operations == cluster[0].operations)
+    }
+
+    @Test func `a number counts as committed on the COMMITs of 2f + 1 replicas, whoever sent the batch`() {
+        let keys = Keys()
+        let proposal = PrePrepare.proposal(1, [keys.opening(1)])
+        let digest = proposal.batch.digest
+        let lie = PrePrepare.proposal(1, [keys.opening(2)]).batch
+        let replica = TestReplica(3, keys: keys)
+        // f liars alone, however often they say it, and whatever they hand over.
+        for _ in 0..<5 {
+            replica.receive(.commit, 1, lie.digest, from: [2])
+            replica.receive(.batch(BatchBody(sequence: SequenceNumber(1), batch: lie)), from: 2)
+        }
+        replica.receive(.commit, 1, digest, from: [0, 1])
+        #expect(replica.batches.isEmpty, "2f say so, which may be f correct ones")
+        let other = TestReplica(3, keys: keys)
+        other.receive(.commit, 1, digest, from: [0, 1, 2])
+        other.receive(.batch(BatchBody(sequence: SequenceNumber(1), batch: lie)), from: 2)
+        #expect(other.batches.isEmpty, "another batch does not have the digest")
+        other.receive(.batch(BatchBody(sequence: SequenceNumber(1), batch: proposal.batch)), from: 2)
+        #expect(other.batches.count == 1)
     }
 
     @Test func `an answer covers no more batches than its bound`() {
@@ -236,7 +319,7 @@ struct CatchUpTests {
         replica.agree(on: .proposal(1, [keys.opening(1)]))
         for number: UInt64 in 1...5 { replica.agree(on: .proposal(number + 1, [keys.request(1, number: number)])) }
         replica.outbox = []
-        replica.receive(.catchUp(CatchUp(view: View(0), isActive: true, executed: SequenceNumber(1))), from: 2)
+        replica.receive(.catchUp(CatchUp.question(after: SequenceNumber(1))), from: 2)
         #expect(replica.sentVotes(.prepare).map(\.sequence.rawValue) == [2, 3])
     }
 
@@ -251,7 +334,7 @@ struct CatchUpTests {
             #expect(replica.deadline != nil)
             replica.time += Self.stall
             replica.passTime()
-            #expect(replica.sentCatchUps == [CatchUp(view: View(0), isActive: true, executed: .zero)])
+            #expect(replica.sentCatchUps == [CatchUp.question(after: .zero)])
         }
     }
 }

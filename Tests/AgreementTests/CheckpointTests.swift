@@ -95,10 +95,10 @@ struct CheckpointTests {
         }
         #expect(sequence == SequenceNumber(4) && certificate.map(\.replica.rawValue).sorted() == [0, 1, 3])
         replica.outbox = []
-        replica.receive(.catchUp(CatchUp(view: View(0), isActive: true, executed: .zero)), from: 2)
+        replica.receive(.catchUp(CatchUp.question(after: .zero)), from: 2)
         #expect(replica.sentVotes(.prepare).map(\.sequence) == [SequenceNumber(5)], "only what is above the mark")
         #expect(
-            replica.sentCheckpoints.map(\.replica.rawValue).sorted() == [0, 1, 3],
+            replica.sentCertificates.map { $0.checkpoints.map(\.replica.rawValue).sorted() } == [[0, 1, 3]],
             "the certificate, which anybody may pass on"
         )
         replica.outbox = []

@@ -24,11 +24,42 @@ struct ForwardingTests {
         #expect(backup.outbox.isEmpty && backup.dropped(.badAuthentication) == 1)
     }
 
-    @Test func `a request that a client sends again to a backup is forwarded again without another check`() {
+    @Test func `a request that a client sends again to a backup is forwarded once in a view, and checked once`() {
         let backup = TestReplica(2, keys: keys)
-        backup.receive(keys.opening(1))
-        backup.receive(keys.opening(1))
-        #expect(backup.sentForwards.count == 2 && backup.checkedRequests == 1)
+        for _ in 0..<3 { backup.receive(keys.opening(1)) }
+        #expect(backup.sentForwards.count == 1 && backup.checkedRequests == 1)
+        #expect(backup.dropped(.duplicateRequest) == 2)
+        backup.agree(on: .proposal(1, [keys.opening(1)]))
+        for _ in 0..<3 { for number: UInt64 in 1...2 { backup.receive(keys.request(1, number: number)) } }
+        #expect(backup.sentForwards.map(\.number.rawValue) == [0, 1, 2])
+        #expect(backup.checkedRequests == 3)
+    }
+
+    @Test func `in the next view what waits is forwarded again, to the next primary`() {
+        let cluster = TestCluster()
+        cluster.openSessions()
+        var forwards: [TestCluster.Link: Int] = [:]
+        cluster.filter = { link, body in
+            guard case .peer(.forward) = body else { return link.to == .replica(0) ? .drop : .deliver }
+            forwards[link, default: 0] += 1
+            return .drop
+        }
+        cluster.client(1).submit("a", ticket: 1)
+        cluster.deliverAll()
+        cluster.advance(by: 1_000_000_000)
+        for replica in cluster.replicas where replica.id != ReplicaID(0) { replica.suspect() }
+        cluster.filter = { link, body in
+            if case .peer(.forward) = body { forwards[link, default: 0] += 1 }
+            return .deliver
+        }
+        cluster.deliverAll()
+        #expect(cluster.client(1).results == [1: "1:a"])
+        for backup: UInt8 in 1...3 {
+            #expect(forwards[.init(from: .replica(backup), to: .replica(0))] == 1)
+        }
+        for backup: UInt8 in 2...3 {
+            #expect(forwards[.init(from: .replica(backup), to: .replica(1))] == 1)
+        }
     }
 
     @Test func `a backup takes no forwards, and the primary forwards nothing`() {

@@ -18,7 +18,7 @@ struct LogRecordTests {
         for replica in cluster.replicas { replica.suspect() }
         cluster.deliverAll()
         let null = PrePrepare(view: View(3), sequence: SequenceNumber(20), batch: .null)
-        return cluster.replicas.flatMap(\.journal) + [.prePrepared(null)]
+        return cluster.replicas.flatMap(\.journal) + [.prePrepared(null), .learning(true), .learning(false)]
     }
 
     @Test func `every kind of record is read back as it was written, and from nothing less or more`() throws {
@@ -32,9 +32,9 @@ struct LogRecordTests {
             #expect(throws: MalformedMessage.self) { try LogRecord(decoding: bytes + [0]) }
             #expect(throws: MalformedMessage.self) { try LogRecord(decoding: Array(bytes.dropLast())) }
         }
-        #expect(kinds == [1, 2, 3, 4, 5, 6])
+        #expect(kinds == [1, 2, 3, 4, 5, 6, 7])
         #expect(throws: MalformedMessage.self) { try LogRecord(decoding: []) }
-        #expect(throws: MalformedMessage.self) { try LogRecord(decoding: [7]) }
+        #expect(throws: MalformedMessage.self) { try LogRecord(decoding: [8]) }
     }
 
     @Test func `other bytes are refused or are the encoding of another record`() throws {

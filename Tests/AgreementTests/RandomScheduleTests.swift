@@ -182,7 +182,7 @@ private struct RandomRun {
             target.receive(.checkpoint(Unverified(checkpoint)), from: victim)
         case 3:
             target.receive(
-                .catchUp(CatchUp(view: View(0), isActive: true, executed: SequenceNumber(random.next()))),
+                .catchUp(CatchUp.question(after: SequenceNumber(random.next()))),
                 from: victim
             )
         case 4:

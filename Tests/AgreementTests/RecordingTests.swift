@@ -239,7 +239,10 @@ struct RecordingTests {
             .stateInstalled(SequenceNumber(4), records: []),
             .peerConnected(ReplicaID(0)),
             .peerConnected(ReplicaID(9)),
-            .message(.catchUp(CatchUp(view: View(0), isActive: true, executed: .zero)), from: ReplicaID(0)),
+            .message(
+                .catchUp(CatchUp(view: View(0), standing: .active, executed: .zero, stable: .zero, prepared: .zero)),
+                from: ReplicaID(0)
+            ),
             .requestChecked(nil, from: .forwarded(by: ReplicaID(60))),
         ]
         for input in impossible {

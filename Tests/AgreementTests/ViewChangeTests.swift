@@ -127,6 +127,50 @@ struct ViewChangeTests {
         #expect(cluster[2].view == View(2))
     }
 
+    @Test
+    func `a NEW-VIEW that is refused is in nobody's way, nor is one that nobody can complete`()
+        throws
+    {
+        let cluster = TestCluster()
+        cluster.openSessions()
+        // Replica 1 begins its view rightly, but replica 3 hears another beginning, refuses it and is alone in the view after it.
+        cluster.filter = { link, body in
+            guard link.to == .replica(3), link.from == .replica(1), case .peer(.newView) = body else { return .deliver }
+            return .drop
+        }
+        for replica in cluster.replicas { replica.suspect() }
+        cluster.collect()
+        let changes = cluster.replicas.prefix(3).map { $0.viewChangeSaid }
+        cluster.deliverAll()
+        #expect(cluster[0].view == View(1) && cluster[0].isActive && !cluster[3].isActive)
+        func lie(_ chosen: [Digest]) throws -> NewView {
+            NewView(
+                view: View(1),
+                members: try changes.map { NewView.Member(try #require($0).replica, try #require($0).digest) },
+                start: .zero,
+                chosen: chosen,
+                cluster: cluster.keys.cluster,
+                signer: CheapSigner.replica(ReplicaID(1))
+            )
+        }
+        cluster[3].receive(.newView(Unverified(try lie([.zero, .zero, .zero]))), from: 1)
+        #expect(cluster[3].view == View(2) && !cluster[3].isActive)
+        // A second one names VIEW-CHANGEs that are nowhere: it stays open, in the place of the peer that handed it over.
+        let endless = NewView(
+            view: View(1),
+            members: (0..<3).map { NewView.Member(ReplicaID($0), .zero) },
+            start: .zero,
+            chosen: [],
+            cluster: cluster.keys.cluster,
+            signer: CheapSigner.replica(ReplicaID(1))
+        )
+        cluster[3].receive(.newView(Unverified(endless)), from: 1)
+        cluster.run(["a"])
+        cluster.advance(by: 20_000_000_000)
+        #expect(cluster.client(1).results == [1: "1:a"])
+        #expect(cluster[3].operations == ["a"], "it follows the view that it refused to enter")
+    }
+
     @Test func `a replica that was cut off through a view change joins the view`() {
         let cluster = TestCluster()
         cluster.openSessions()
@@ -206,6 +250,11 @@ struct ViewChangeTests {
 }
 
 extension TestReplica {
+    /// The last VIEW-CHANGE that it made durable.
+    var viewChangeSaid: ViewChange? {
+        journal.reversed().compactMap { if case .viewChange(let change) = $0 { change } else { nil } }.first
+    }
+
     var sentViewChanges: [ViewChange] {
         outbox.compactMap { if case .viewChange(let change) = $0.message { change.claim } else { nil } }
     }

@@ -61,8 +61,9 @@ enum Canonical {
         case .forward(let request):
             return [0x14] + Self.bytes(request.claim)
         case .catchUp(let message):
-            return [0x15] + integer(message.view.rawValue) + [message.isActive ? 1 : 0]
-                + integer(message.executed.rawValue)
+            return [0x15] + integer(message.view.rawValue) + [message.standing.rawValue]
+                + integer(message.executed.rawValue) + integer(message.stable.rawValue)
+                + integer(message.prepared.rawValue)
         case .viewChange(let message):
             return Self.bytes(message.claim)
         case .newView(let message):
@@ -79,6 +80,10 @@ enum Canonical {
             }
         case .batch(let message):
             return [0x19] + integer(message.sequence.rawValue) + Self.bytes(message.batch)
+        case .committed(let message):
+            return [0x1f] + integer(message.sequence.rawValue) + message.digest.bytes
+        case .certificate(let message):
+            return [0x1e] + bytes(message.claim.checkpoints)
         case .stateRequest(let body):
             return [0x1a] + body
         case .stateAnswer(let body):
@@ -98,12 +103,13 @@ enum Canonical {
         [0x13, claim.replica.rawValue] + integer(claim.sequence.rawValue) + claim.root.bytes + claim.signature.bytes
     }
 
+    static func bytes(_ certificate: [Checkpoint]) -> [UInt8] {
+        certificate.reduce(into: [UInt8(certificate.count)]) { $0 += prefixed(bytes($1)) }
+    }
+
     static func bytes(_ message: ViewChange) -> [UInt8] {
         var bytes = [0x16] + integer(message.view.rawValue) + [message.replica.rawValue]
-        bytes += integer(message.stable.rawValue) + [UInt8(message.certificate.count)]
-        for checkpoint in message.certificate {
-            bytes += prefixed(Self.bytes(checkpoint))
-        }
+        bytes += integer(message.stable.rawValue) + Self.bytes(message.certificate)
         for claims in [message.prepared, message.prePrepared] {
             bytes += integer(UInt32(claims.count))
             for claim in claims {

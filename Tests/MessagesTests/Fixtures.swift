@@ -88,6 +88,11 @@ struct Fixtures {
         )
     }
 
+    /// The words of replicas 0, 1 and 2 for the checkpoint 256, unless told otherwise.
+    func certificate(_ checkpoints: [Checkpoint]? = nil) throws -> CheckpointCertificate {
+        try #require(CheckpointCertificate(checkpoints ?? (0..<3).map { checkpoint(256, by: $0) }))
+    }
+
     /// Replica 3 leaves view 5; it has a certificate for 256, and after that: 299 prepared, 300 pre-prepared twice.
     func viewChange(certificate: [Checkpoint]? = nil) -> ViewChange {
         let first = Digest.of(Array("first".utf8))

@@ -264,12 +264,20 @@ struct Golden: Sendable, CustomTestStringConvertible {
             golden(
                 "catch-up",
                 "A question for what came after 300, of a replica that is in view 5.",
-                .catchUp(CatchUp(view: view, isActive: true, executed: sequence))
+                .catchUp(
+                    CatchUp(
+                        view: view,
+                        standing: .active,
+                        executed: sequence,
+                        stable: SequenceNumber(256),
+                        prepared: SequenceNumber(301)
+                    )
+                )
             ),
         ]
     }
 
-    private static func viewChange(_ fixtures: Fixtures) -> [Golden] {
+    private static func viewChange(_ fixtures: Fixtures) throws -> [Golden] {
         let viewChange = fixtures.viewChange()
         let newView = fixtures.newView()
         let sequence = SequenceNumber(300)
@@ -320,6 +328,12 @@ struct Golden: Sendable, CustomTestStringConvertible {
                 "batch",
                 "The answer to a question for a batch.",
                 .batch(BatchBody(sequence: sequence, batch: fixtures.batch))
+            ),
+            golden("committed", "The batch is committed.", .committed(Committed(sequence, digest))),
+            golden(
+                "certificate",
+                "The certificate of checkpoint 256.",
+                .certificate(Unverified(try fixtures.certificate()))
             ),
         ]
     }

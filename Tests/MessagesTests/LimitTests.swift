@@ -253,11 +253,12 @@ struct LimitTests {
         let checkpoint = Canonical.prefixed(try Golden.named("checkpoint").message())
         for count in [1, 64, 65, 255] {
             let certificate = [UInt8(count)] + Array(repeatElement(checkpoint, count: count).joined())
-            let bytes = viewChange(certificate: certificate)
-            if count <= 64 {
-                #expect(try Decoder.peer.reencoded(bytes) == bytes)
-            } else {
-                #expect(throws: MalformedMessage.overLimit(.certificate)) { try Decoder.peer.encoded(bytes) }
+            for bytes in [viewChange(certificate: certificate), [0x1e] + certificate] {
+                if count <= 64 {
+                    #expect(try Decoder.peer.reencoded(bytes) == bytes)
+                } else {
+                    #expect(throws: MalformedMessage.overLimit(.certificate)) { try Decoder.peer.encoded(bytes) }
+                }
             }
         }
         let tooLong = viewChange(certificate: [1, 0xff, 0xff, 0xff, 0xff])
@@ -265,8 +266,9 @@ struct LimitTests {
         var other = checkpoint
         other[4] = 0x12
         for part in [other, [0, 0, 0, 0]] {
-            let bytes = viewChange(certificate: [1] + part)
-            #expect(throws: MalformedMessage.badField(.certificate)) { try Decoder.peer.encoded(bytes) }
+            for bytes in [viewChange(certificate: [1] + part), [0x1e, 1] + part, [0x1e, 0]] {
+                #expect(throws: MalformedMessage.badField(.certificate)) { try Decoder.peer.encoded(bytes) }
+            }
         }
     }
 
@@ -302,8 +304,8 @@ struct LimitTests {
         }
     }
 
-    @Test func `A FETCH has one of three subjects, and a CATCH-UP's flag one of two values`() throws {
-        for (name, offset, first, field) in [("fetch-batch", 1, 3, .kind), ("catch-up", 9, 2, .flag)]
+    @Test func `A FETCH has one of three subjects, and a CATCH-UP's sender one of three standings`() throws {
+        for (name, offset, first, field) in [("fetch-batch", 1, 3, .kind), ("catch-up", 9, 3, .flag)]
             as [(String, Int, UInt8, MalformedMessage.StaticField)]
         {
             var bytes = try Golden.named(name).message()

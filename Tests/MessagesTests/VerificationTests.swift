@@ -215,7 +215,19 @@ struct ViewChangeVerificationTests {
         }
     }
 
-    @Test func `A certificate is 2f + 1 different replicas' word for one root at the stable checkpoint`() {
+    private func accepts(_ message: CheckpointCertificate, cluster: ClusterID? = nil) -> Bool {
+        Unverified(message).verified(size: size, cluster: cluster ?? fixtures.cluster, publicKey: key)?.value == message
+    }
+
+    @Test func `A certificate by itself is accepted in its cluster only`() throws {
+        let certificate = try fixtures.certificate()
+        #expect(accepts(certificate))
+        let other = try #require(ClusterID(Array(1...32)))
+        #expect(!accepts(certificate, cluster: other))
+        #expect(CheckpointCertificate([]) == nil)
+    }
+
+    @Test func `A certificate is 2f + 1 different replicas' word for one root at the stable checkpoint`() throws {
         let good = [fixtures.checkpoint(256, by: 0), fixtures.checkpoint(256, by: 1), fixtures.checkpoint(256, by: 2)]
         let otherRoot = Checkpoint(
             SequenceNumber(256),
@@ -239,6 +251,7 @@ struct ViewChangeVerificationTests {
             [good[0], good[1], otherSigner],
         ] {
             #expect(!accepts(fixtures.viewChange(certificate: bad)))
+            if !bad.isEmpty { #expect(!accepts(try fixtures.certificate(bad))) }
         }
         let another = [
             fixtures.checkpoint(384, by: 0), fixtures.checkpoint(384, by: 1), fixtures.checkpoint(384, by: 2),

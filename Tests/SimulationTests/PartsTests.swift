@@ -81,7 +81,8 @@ struct PartsTests {
                 var faulty: Set<ReplicaID> = []
                 for named in scenario.faults {
                     switch named.fault {
-                    case .replica(let replica, _), .twin(let replica), .amnesia(let replica, at: _, outage: _):
+                    case .replica(let replica, _), .twin(let replica), .amnesia(let replica, at: _, outage: _),
+                        .lostStore(let replica, at: _, outage: _):
                         faulty.insert(replica)
                     case .client, .network, .powerLoss, .administration: break
                     }

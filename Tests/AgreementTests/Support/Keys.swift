@@ -129,6 +129,12 @@ struct Keys {
         return good.signature == claim.signature ? Verified(vouchingFor: claim) : nil
     }
 
+    func verify(_ certificate: Unverified<CheckpointCertificate>) -> Verified<CheckpointCertificate>? {
+        let claim = certificate.claim
+        let isGood = claim.isComplete(size: size) && claim.checkpoints.allSatisfy { verify(Unverified($0)) != nil }
+        return isGood ? Verified(vouchingFor: claim) : nil
+    }
+
     func verify(_ viewChange: Unverified<ViewChange>) -> Verified<ViewChange>? {
         let claim = viewChange.claim
         let signature = CheapSigner.replica(claim.replica).sign(claim.signedBytes(cluster: cluster))

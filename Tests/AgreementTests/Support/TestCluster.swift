@@ -154,6 +154,26 @@ final class TestCluster {
         collect()
     }
 
+    /// Connects a replica with all others, both ways.
+    func connect(_ replica: UInt8) {
+        for peer in live where peer.id != ReplicaID(replica) {
+            replicas[Int(replica)].peerConnected(peer.id.rawValue)
+            peer.peerConnected(replica)
+        }
+        deliverAll()
+    }
+
+    /// Lets a few seconds pass, and gives each replica the state that it wants, if another has it.
+    func settle() {
+        for _ in 0..<4 {
+            advance(by: 1_000_000_000)
+            for replica in live {
+                for other in live where other.id != replica.id { replica.fetchState(from: other) }
+            }
+            deliverAll()
+        }
+    }
+
     /// Delivers everything, and what it brings forth, until nothing is left to deliver.
     func deliverAll() {
         collect()

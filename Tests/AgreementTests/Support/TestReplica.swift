@@ -83,6 +83,7 @@ final class TestReplica {
     var high: SequenceNumber { engine.high }
     var isPrimary: Bool { engine.isPrimary }
     var isActive: Bool { engine.isActive }
+    var isLearning: Bool { engine.isLearning }
     var view: View { engine.view }
     var deadline: Instant? { engine.deadline }
     var certificate: [Checkpoint] { engine.checkpoints.certificate }
@@ -192,6 +193,33 @@ final class TestReplica {
         drain()
     }
 
+    /// Loses everything, durable or not, and starts again knowing it.
+    func loseStore() {
+        journal = []
+        durable = .start
+        states = [:]
+        stableState = nil
+        stateWanted = nil
+        restart()
+        step(.startLearning)
+        drain()
+    }
+
+    /// Installs the state that it wants, if another replica has it.
+    func fetchState(from other: TestReplica) {
+        guard let wanted = stateWanted, let state = other.states[wanted] else { return }
+        stateWanted = nil
+        service = state.service
+        records = state.records
+        states[wanted] = state
+        stableState = (wanted, state.service, state.records)
+        let entries = records.map { SystemRecord(key: $0.key, value: $0.value) }
+        step(.stateInstalled(wanted, records: entries))
+        drain()
+    }
+
+    var footprint: Footprint { engine.footprint }
+
     // MARK: Effects
 
     private func drain() {
@@ -218,7 +246,7 @@ final class TestReplica {
         case .reply(let replies, let position):
             held.append(.replies(replies, after: position))
             release()
-        case .checkRequest, .checkBatch, .checkCheckpoint, .checkViewChange, .checkNewView:
+        case .checkRequest, .checkBatch, .checkCheckpoint, .checkCertificate, .checkViewChange, .checkNewView:
             if checksAtOnce { carryOut(check: effect) } else { checks.append(effect) }
         case .fetchState(let sequence, root: _):
             stateWanted = sequence
@@ -268,6 +296,9 @@ final class TestReplica {
         case .checkCheckpoint(let checkpoint):
             guard let verified = keys.verify(checkpoint) else { return }
             step(.checkpointVerified(verified))
+        case .checkCertificate(let certificate):
+            guard let verified = keys.verify(certificate) else { return }
+            step(.certificateVerified(verified))
         case .checkViewChange(let viewChange, let peer):
             guard let verified = keys.verify(viewChange) else { return }
             step(.viewChangeVerified(verified, from: peer))
@@ -335,12 +366,28 @@ extension TestReplica {
         outbox.compactMap { if case .forward(let request) = $0.message { request.claim } else { nil } }
     }
 
+    var sentCommitted: [Committed] {
+        outbox.compactMap { if case .committed(let committed) = $0.message { committed } else { nil } }
+    }
+
+    var sentFetches: [Fetch] {
+        outbox.compactMap { if case .fetch(let fetch) = $0.message { fetch } else { nil } }
+    }
+
+    var sentBatches: [BatchBody] {
+        outbox.compactMap { if case .batch(let body) = $0.message { body } else { nil } }
+    }
+
     var sentCheckpoints: [Checkpoint] {
         outbox.compactMap { if case .checkpoint(let checkpoint) = $0.message { checkpoint.claim } else { nil } }
     }
 
     var sentCatchUps: [CatchUp] {
         outbox.compactMap { if case .catchUp(let catchUp) = $0.message { catchUp } else { nil } }
+    }
+
+    var sentCertificates: [CheckpointCertificate] {
+        outbox.compactMap { if case .certificate(let certificate) = $0.message { certificate.claim } else { nil } }
     }
 
     func dropped(_ reason: DropReason) -> Int {
@@ -381,6 +428,13 @@ extension Limits {
         limits.checkpointInterval = 4
         limits.logWindow = 8
         return limits
+    }
+}
+
+extension CatchUp {
+    /// What an active replica of view 0 asks that has executed so much, and has no stable checkpoint.
+    static func question(after executed: SequenceNumber) -> CatchUp {
+        CatchUp(view: View(0), standing: .active, executed: executed, stable: .zero, prepared: executed)
     }
 }
 
