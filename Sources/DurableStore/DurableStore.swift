@@ -60,6 +60,17 @@ public final class DurableStore {
     ///   - owner: Whose store it will be.
     /// - Throws: When something else is there, or the disk refuses.
     public static func create(at path: String, for owner: StoreOwner) throws(StoreError) {
+        try make(at: path, for: owner) { _, _ in }
+    }
+
+    /// Makes a store that has something in it, as ``create(at:for:)`` does.
+    ///
+    /// - Parameter fill: Writes what is to be in it: what is large to the database, and what makes it count to the last batch.
+    static func make(
+        at path: String,
+        for owner: StoreOwner,
+        _ fill: (Database, WriteBatch) throws(StoreError) -> Void
+    ) throws(StoreError) {
         guard try !exists(at: path) else {
             throw StoreError(.exists, "\(path): there is something already, and it is not overwritten")
         }
@@ -69,15 +80,19 @@ public final class DurableStore {
             if isLeft { try Directory.remove(unfinished) }
             try Directory.create(unfinished)
         }
-        let changes = try withDatabase(at: path) { () throws(DatabaseError) in
-            let database = try Database(at: unfinished, .create, cacheBytes: 1 << 20)
-            defer { database.close() }
-            let batch = WriteBatch(for: database)
-            batch.put(StoreHeader(owner: owner).encoded, at: StoreHeader.key, in: .header)
+        let database = try withDatabase(at: path) { () throws(DatabaseError) in
+            try Database(at: unfinished, .create, cacheBytes: 16 << 20)
+        }
+        defer { database.close() }
+        let batch = WriteBatch(for: database)
+        batch.put(StoreHeader(owner: owner).encoded, at: StoreHeader.key, in: .header)
+        try fill(database, batch)
+        try withDatabase(at: path) { () throws(DatabaseError) in
             try database.write(batch)
             try database.flush()
-            return database.changes
         }
+        let changes = database.changes
+        database.close()
         _ = try DurableMark(creatingIn: unfinished, changes: changes)
         try withFiles(at: path) { () throws(FileError) in
             try Directory.rename(unfinished, to: path, in: parent(of: path))

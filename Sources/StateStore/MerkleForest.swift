@@ -78,6 +78,12 @@ package struct MerkleChange {
     package let path: Digest
     package let key: StoreKey
     package let value: [UInt8]?
+
+    package init(path: Digest, key: StoreKey, value: [UInt8]?) {
+        self.path = path
+        self.key = key
+        self.value = value
+    }
 }
 
 /// Where the nodes of the trees are: in memory, or on disk.
@@ -166,7 +172,7 @@ package struct MerkleForest<Nodes: MerkleNodes> {
     ///   - tree: The subtree before.
     ///   - changes: Changes to keys below it, sorted by path, at most one a path.
     ///   - depth: The number of steps from the root of the whole tree to this one's.
-    mutating func updated(
+    package mutating func updated(
         _ tree: MerkleTree?,
         with changes: ArraySlice<MerkleChange>,
         depth: Int

@@ -7,7 +7,7 @@ struct LabCommand: ParsableCommand {
     static let configuration = CommandConfiguration(
         commandName: "aardvark-lab",
         abstract: "Tries to break the replication protocol, and says whether it held.",
-        subcommands: [SimulateCommand.self, ReplayCommand.self, ProfilesCommand.self]
+        subcommands: [SimulateCommand.self, ReplayCommand.self, ProfilesCommand.self, CheckpointCommand.self]
     )
 
     /// Runs the command that the arguments name. What the operator has to put right is one sentence and an exit code.
