@@ -270,22 +270,27 @@ final class ReplicaCore {
     /// Checkpoints of which the root is not known yet, or not durable.
     private struct Checkpointing {
         var underWay: SequenceNumber?
+        var stepsPerTurn = 0
         var finished: [UInt64: Digest] = [:]
     }
 
-    /// How many keys one turn hashes for a checkpoint: some milliseconds of work at the most.
-    private static let checkpointKeysPerTurn = 512
+    /// How many steps of a checkpoint one turn takes at least: less than a millisecond of work, with a million keys on disk.
+    private static let checkpointStepsPerTurn = 32
+
+    /// How many turns a checkpoint takes at most, so that it is done before the next one begins.
+    private static let checkpointTurns = 256
 
     private func takeCheckpoint(_ sequence: SequenceNumber, _ now: ClockReading) {
         // The one before is finished first, however long it takes: only one is computed at a time.
         if checkpointing.underWay != nil { advanceCheckpoint(keys: .max, now) }
         store.beginCheckpoint(sequence.rawValue)
         checkpointing.underWay = sequence
+        checkpointing.stepsPerTurn = max(Self.checkpointStepsPerTurn, store.checkpointSteps / Self.checkpointTurns + 1)
         advanceCheckpoint(now)
     }
 
     private func advanceCheckpoint(_ now: ClockReading) {
-        advanceCheckpoint(keys: Self.checkpointKeysPerTurn, now)
+        advanceCheckpoint(keys: checkpointing.stepsPerTurn, now)
     }
 
     private func advanceCheckpoint(keys: Int, _ now: ClockReading) {

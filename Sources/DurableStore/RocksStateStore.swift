@@ -187,6 +187,9 @@ public final class RocksStateStore: AuthenticatedStore {
         forest.nodes.begin(number)
     }
 
+    /// The number of steps in all of the checkpoint that was begun and is not finished; 0 when there is none.
+    public var checkpointSteps: Int { pending?.steps ?? 0 }
+
     /// Computes and writes a part of the Merkle tree, and frees some nodes that no kept checkpoint has. A store that has failed gives
     /// the root zero.
     public func advanceCheckpoint(keys: Int) -> Digest? {

@@ -64,6 +64,9 @@ public protocol AuthenticatedStore: AnyObject {
     /// - Returns: The root once it is known, which ends the checkpoint; nil while work is left.
     func advanceCheckpoint(keys: Int) -> Digest?
 
+    /// The number of steps in all of the checkpoint that was begun and is not finished; 0 when there is none.
+    var checkpointSteps: Int { get }
+
     /// The number of the last checkpoint that was begun, finished or not; nil when none is kept.
     var lastCheckpointBegun: UInt64? { get }
 

@@ -158,6 +158,9 @@ public final class InMemoryStateStore: AuthenticatedStore {
         dirty = DirtyKeys()
     }
 
+    /// The number of steps in all of the checkpoint that was begun and is not finished; 0 when there is none.
+    public var checkpointSteps: Int { pending?.steps ?? 0 }
+
     /// Computes a part of the Merkle root; the store keeps the tree once it is finished, and drops the oldest beyond
     /// its number.
     public func advanceCheckpoint(keys: Int) -> Digest? {

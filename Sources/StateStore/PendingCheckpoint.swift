@@ -58,6 +58,9 @@ package struct PendingCheckpoint {
         self.root = root
     }
 
+    /// The number of steps in all: each key is placed, and merged.
+    package var steps: Int { entries.count * 2 }
+
     /// What one call to ``advance(keys:in:)`` came to.
     package enum Progress {
         case workLeft

@@ -31,7 +31,7 @@ struct CheckpointCommand: ParsableCommand {
     var valueBytes = 100
 
     @Option(help: "The number of steps of a slice: a key placed, or a key hashed.")
-    var slice = 512
+    var slice = 32
 
     @Option(help: "The number of checkpoints.")
     var checkpoints = 10
@@ -102,17 +102,23 @@ struct CheckpointCommand: ParsableCommand {
                 if root != nil { break }
             }
             let computed = clock.now - started
+            let count = slices.count
             store.log.coverCheckpoint(number)
             store.log.commit()
             durable.wait()
             if let failure = store.failure { throw failure }
+            // The last one also finishes the checkpoint and frees what it had.
+            let last = slices.removeLast()
+            if slices.isEmpty { slices.append(last) }
             slices.sort()
             report.checkpoints.append(
                 CheckpointReport.Checkpoint(
                     beginMicroseconds: begun / .microseconds(1),
-                    slices: slices.count,
+                    slices: count,
                     medianSliceMilliseconds: slices[slices.count / 2] / .milliseconds(1),
+                    p99SliceMilliseconds: slices[slices.count * 99 / 100] / .milliseconds(1),
                     longestSliceMilliseconds: slices[slices.count - 1] / .milliseconds(1),
+                    lastSliceMilliseconds: last / .milliseconds(1),
                     milliseconds: computed / .milliseconds(1),
                     durableMilliseconds: (clock.now - started) / .milliseconds(1),
                     hashedNodes: store.state.hashedNodes - before
@@ -147,7 +153,10 @@ private struct CheckpointReport: Encodable {
         let beginMicroseconds: Double
         let slices: Int
         let medianSliceMilliseconds: Double
+        let p99SliceMilliseconds: Double
+        /// Of all but the last.
         let longestSliceMilliseconds: Double
+        let lastSliceMilliseconds: Double
         /// Until the root was known.
         let milliseconds: Double
         /// Until it could be signed.
@@ -163,13 +172,14 @@ private struct CheckpointReport: Encodable {
 
     var text: String {
         func format(_ number: Double) -> String { String(format: "%10.2f", number) }
-        let heads = "  begin us   slices  median ms longest ms    root ms durable ms     hashed"
+        let heads = "  begin us    slices  median ms     p99 ms longest ms    last ms    root ms durable ms     hashed"
         let rows = checkpoints.map { checkpoint in
             let slices = String(format: "%9d", checkpoint.slices)
             let hashed = String(format: "%10d", Int(checkpoint.hashedNodes))
             return [
                 format(checkpoint.beginMicroseconds), slices, format(checkpoint.medianSliceMilliseconds),
-                format(checkpoint.longestSliceMilliseconds), format(checkpoint.milliseconds),
+                format(checkpoint.p99SliceMilliseconds), format(checkpoint.longestSliceMilliseconds),
+                format(checkpoint.lastSliceMilliseconds), format(checkpoint.milliseconds),
                 format(checkpoint.durableMilliseconds), hashed,
             ].joined(separator: " ")
         }
