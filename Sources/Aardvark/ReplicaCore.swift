@@ -95,6 +95,8 @@ final class ReplicaCore {
         self.cluster = cluster
         self.service = service
         self.outlet = outlet
+        // Whoever looks at the log of this run is to know.
+        if engine.isLearning { outlet.note(.learning(true)) }
     }
 
     /// When ``timePassed(now:)`` wants to be called; nil for never.

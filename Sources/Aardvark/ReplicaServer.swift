@@ -185,7 +185,15 @@ public final class ReplicaServer: Service {
         }
         guard let storage else { invariantViolated("a durable replica without storage") }
         let owner = StoreOwner(cluster: cluster.clusterID, replica: replica)
-        return try .open(storage, of: owner, durability: durability, limits: limits, report: report)
+        return try .open(
+            storage,
+            of: owner,
+            cluster.replicaKeys,
+            durability: durability,
+            limits: limits,
+            logger: logger,
+            report: report
+        )
     }
 
     private static func operatorError(_ error: any Error) -> any Error {

@@ -1,6 +1,7 @@
 import Agreement
 import DurableStore
 import Invariants
+import Logging
 import Messages
 import StateStore
 
@@ -13,6 +14,9 @@ extension ReplicaServer {
             case existing
             /// Nothing: the replica begins with an empty state, as in a cluster that is new.
             case new
+            /// A damaged store, which is set aside, or none: the replica fetches the state from its peers, and votes for nothing until what
+            /// it may have voted before is past.
+            case lost
         }
 
         /// The store's directory.
@@ -60,19 +64,32 @@ struct OpenStorage {
     /// - Parameters:
     ///   - storage: Where it is, and what to expect there.
     ///   - owner: Whose it has to be.
+    ///   - keys: The keys of the cluster's replicas.
     ///   - durability: What it survives.
     ///   - limits: The replica's bounds.
+    ///   - logger: Told when a damaged store was set aside.
     ///   - report: Called on a thread of the store's own.
     /// - Throws: Why it cannot be used.
     static func open(
         _ storage: ReplicaServer.Storage,
         of owner: StoreOwner,
+        _ keys: ReplicaKeys,
         durability: Durability,
         limits: Limits,
+        logger: Logger,
         report: @escaping @Sendable (ProtocolLog.Report) -> Void
     ) throws(OperatorError) -> OpenStorage {
         do throws(StoreError) {
-            if storage.start == .new { try DurableStore.create(at: storage.path, for: owner) }
+            switch storage.start {
+            case .existing: break
+            case .new: try DurableStore.create(at: storage.path, for: owner)
+            case .lost:
+                let aside = try DurableStore.replaceDamaged(at: storage.path, for: owner, keys)
+                logger.warning(
+                    "begins with an empty store, and fetches the state from its peers",
+                    metadata: ["damaged store": "\(aside ?? "none")"]
+                )
+            }
             var options = DurableStore.Options()
             options.durability = durability
             options.checkpointsKept = checkpointsKept(limits)
@@ -105,6 +122,13 @@ struct OpenStorage {
             return .more
         }
         return records
+    }
+}
+
+extension ClusterFile {
+    /// The keys of its replicas, which certificates are held against.
+    public var replicaKeys: ReplicaKeys {
+        ReplicaKeys(cluster: clusterID, size: size, keys: replicas.map(\.publicKey))
     }
 }
 

@@ -74,6 +74,17 @@ package enum Files {
         try status(path).st_mode & S_IFMT != S_IFDIR
     }
 
+    /// Whether there is anything of that name.
+    package static func exists(_ path: String) throws(FileError) -> Bool {
+        do {
+            _ = try status(path)
+            return true
+        } catch {
+            if error.isMissing { return false }
+            throw error
+        }
+    }
+
     /// The bytes of all files in a directory.
     package static func byteCount(in directory: String) throws(FileError) -> UInt64 {
         var bytes: UInt64 = 0

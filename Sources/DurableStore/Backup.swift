@@ -111,19 +111,20 @@ public struct Backup: Sendable {
         var builder = MerkleRootBuilder()
         var done: UInt64 = 0
         try readEntries { keyspace, entry throws(StoreError) in
-            guard builder.add(entry, in: keyspace) else { throw .damagedBackup(path, "its entries are out of order") }
+            guard builder.add(entry, in: keyspace) else { throw outOfOrder }
             done += 1
             if done.isMultiple(of: 1024) { progress(done) }
         }
-        guard builder.finish() == root else {
-            throw .damagedBackup(path, "its entries do not have the root that was signed")
-        }
+        guard builder.finish() == root else { throw wrongRoot }
         return StoreFindings(
             entries: done,
             checkpoints: [sequence.rawValue],
             certificate: .holds(sequence.rawValue)
         )
     }
+
+    var outOfOrder: StoreError { .damagedBackup(path, "its entries are out of order") }
+    var wrongRoot: StoreError { .damagedBackup(path, "its entries do not have the root that was signed") }
 
     /// Visits all entries in the order of the file.
     func readEntries(_ visit: (Keyspace, StateEntry) throws(StoreError) -> Void) throws(StoreError) {
@@ -252,12 +253,13 @@ extension StoreReader {
         guard let (sequence, certificate) = certified,
             let checkpoint = checkpoints.last(where: { $0.number == sequence.rawValue })
         else { throw .damaged(self.path, "the stable checkpoint is gone") }
-        guard try !Self.exists(path) else {
+        let isTaken = try withFiles(at: path) { () throws(FileError) in try Files.exists(path) }
+        guard !isTaken else {
             throw StoreError(.exists, "\(path): the file exists already and is not overwritten")
         }
         let unfinished = "\(path).new"
-        if try Self.exists(unfinished) {
-            try withFiles(at: unfinished) { () throws(FileError) in try Files.remove(unfinished) }
+        try withFiles(at: unfinished) { () throws(FileError) in
+            if try Files.exists(unfinished) { try Files.remove(unfinished) }
         }
         do {
             try Backup.write(to: unfinished, from: self, checkpoint, certificate, progress)
@@ -269,15 +271,5 @@ extension StoreReader {
             throw error
         }
         return try Backup(at: path)
-    }
-
-    private static func exists(_ path: String) throws(StoreError) -> Bool {
-        do {
-            _ = try Files.isFile(path)
-            return true
-        } catch {
-            if error.isMissing { return false }
-            throw StoreError(error, at: path)
-        }
     }
 }

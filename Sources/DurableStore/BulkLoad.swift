@@ -1,5 +1,6 @@
 import Cryptography
 import Disk
+import Invariants
 import Messages
 import StateStore
 
@@ -9,7 +10,6 @@ struct BulkLoad {
     private static let sliceEntries = 512
     private static let sliceBytes = 4 << 20
 
-    private let path: String
     private let number: UInt64
     private var forest: MerkleForest<DiskNodes>
     private var tree: MerkleTree?
@@ -20,7 +20,6 @@ struct BulkLoad {
 
     /// Begins with the checkpoint that will hold the entries.
     init(of number: UInt64, into database: Database, at path: String) {
-        self.path = path
         self.number = number
         forest = MerkleForest(DiskNodes(in: database, at: path, nextPlace: 0))
         forest.nodes.begin(number)
@@ -28,16 +27,17 @@ struct BulkLoad {
 
     /// Adds the next entry.
     ///
-    /// - Throws: When its path is not above that of the one before, or the disk refuses.
-    mutating func add(_ keyspace: Keyspace, _ entry: StateEntry) throws(StoreError) {
+    /// - Returns: Whether its path is above that of the one before; otherwise nothing is added.
+    mutating func add(_ keyspace: Keyspace, _ entry: StateEntry) throws(StoreError) -> Bool {
         let key = StoreKey(entry.key, in: keyspace)
         let place = forest.path(of: key)
-        if let last, place <= last { throw StoreError(.damaged, "\(path): the entries to begin with are out of order") }
+        if let last, place <= last { return false }
         last = place
         slice.append(MerkleChange(path: place, key: key, value: entry.value))
         counts.change(keyspace, from: nil, to: entry.value)
         bytes += entry.value.count
         if slice.count >= Self.sliceEntries || bytes >= Self.sliceBytes { try flush() }
+        return true
     }
 
     private mutating func flush() throws(StoreError) {
@@ -73,7 +73,7 @@ extension DurableStore {
     ///   - number: The sequence number of the state.
     ///   - load: Calls what it is given with each entry, in the order of the paths in the Merkle tree.
     /// - Returns: The Merkle root.
-    /// - Throws: When something else is there, the entries are out of order, or the disk refuses.
+    /// - Throws: When something else is there, or the disk refuses.
     @discardableResult
     package static func create(
         at path: String,
@@ -84,7 +84,10 @@ extension DurableStore {
         var root = Digest.zero
         try make(at: path, for: owner) { database, batch throws(StoreError) in
             var loading = BulkLoad(of: number, into: database, at: path)
-            try load { keyspace, entry throws(StoreError) in try loading.add(keyspace, entry) }
+            try load { keyspace, entry throws(StoreError) in
+                let isNext = try loading.add(keyspace, entry)
+                invariant(isNext, "entries to begin with are out of order")
+            }
             root = try loading.finish(in: batch)
         }
         return root

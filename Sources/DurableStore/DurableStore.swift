@@ -80,6 +80,23 @@ public final class DurableStore {
             if isLeft { try Directory.remove(unfinished) }
             try Directory.create(unfinished)
         }
+        do throws(StoreError) {
+            try fillDatabase(at: unfinished, owner, path, fill)
+            try withFiles(at: path) { () throws(FileError) in
+                try Directory.rename(unfinished, to: path, in: parent(of: path))
+            }
+        } catch {
+            try? Directory.remove(unfinished)
+            throw error
+        }
+    }
+
+    private static func fillDatabase(
+        at unfinished: String,
+        _ owner: StoreOwner,
+        _ path: String,
+        _ fill: (Database, WriteBatch) throws(StoreError) -> Void
+    ) throws(StoreError) {
         let database = try withDatabase(at: path) { () throws(DatabaseError) in
             try Database(at: unfinished, .create, cacheBytes: 16 << 20)
         }
@@ -87,16 +104,12 @@ public final class DurableStore {
         let batch = WriteBatch(for: database)
         batch.put(StoreHeader(owner: owner).encoded, at: StoreHeader.key, in: .header)
         try fill(database, batch)
-        try withDatabase(at: path) { () throws(DatabaseError) in
+        let changes = try withDatabase(at: path) { () throws(DatabaseError) in
             try database.write(batch)
             try database.flush()
+            return database.changes
         }
-        let changes = database.changes
-        database.close()
         _ = try DurableMark(creatingIn: unfinished, changes: changes)
-        try withFiles(at: path) { () throws(FileError) in
-            try Directory.rename(unfinished, to: path, in: parent(of: path))
-        }
     }
 
     static func parent(of path: String) -> String {

@@ -136,7 +136,7 @@ final class LogWriter: Sendable {
     /// Writes records and makes them durable.
     func write(_ records: [(LogRecord, LogPosition)]) throws(StoreError) {
         let batch = WriteBatch(for: database)
-        for (record, position) in records { add(record, position.rawValue + offset, to: batch) }
+        for (record, position) in records { Self.add(record, at: position.rawValue + offset, of: owner, to: batch) }
         let changes = try withDatabase(at: path) { () throws(DatabaseError) in
             if batch.count > 0 { try database.write(batch) }
             let changes = database.changes
@@ -161,22 +161,23 @@ final class LogWriter: Sendable {
         try durable.withLock { (durable) throws(StoreError) in try durable.mark.sync() }
     }
 
-    private func add(_ record: LogRecord, _ position: UInt64, to batch: WriteBatch) {
+    /// Writes a record at its position on disk to a batch.
+    static func add(_ record: LogRecord, at position: UInt64, of owner: StoreOwner, to batch: WriteBatch) {
         let key: [UInt8]
         switch record {
-        case .prePrepared(let prePrepare): key = Self.slotKey(prePrepare.sequence.rawValue, position)
-        case .prepared(_, let sequence, _): key = Self.slotKey(sequence.rawValue, position)
+        case .prePrepared(let prePrepare): key = slotKey(prePrepare.sequence.rawValue, position)
+        case .prepared(_, let sequence, _): key = slotKey(sequence.rawValue, position)
         case .viewChange: key = [Tag.viewChange]
         case .newView: key = [Tag.newView]
         case .learning: key = [Tag.learning]
         case .stable(let sequence, certificate: _):
             key = [Tag.stable]
-            batch.delete(from: [Tag.slot], to: Self.slotKey(sequence.rawValue, .max), in: .log)
+            batch.delete(from: [Tag.slot], to: slotKey(sequence.rawValue, .max), in: .log)
         }
         var body: [UInt8] = []
         body.append(littleEndian: position)
         body.append(contentsOf: record.encoded)
-        batch.put(Self.checksum(key, body, owner) + body, at: key, in: .log)
+        batch.put(checksum(key, body, owner) + body, at: key, in: .log)
     }
 
     private static func slotKey(_ sequence: UInt64, _ position: UInt64) -> [UInt8] {

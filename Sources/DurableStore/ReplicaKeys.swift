@@ -26,14 +26,10 @@ public struct ReplicaKeys: Sendable {
         guard signers.count == certificate.count, signers.count >= size.quorum else {
             return "has the signatures of \(signers.count) replicas, and needs \(size.quorum)"
         }
-        for checkpoint in certificate {
-            guard checkpoint.sequence == sequence, checkpoint.root == root else {
-                return "is for different states"
-            }
-            guard size.contains(checkpoint.replica),
-                Unverified(checkpoint).verified(by: keys[checkpoint.replica.index], cluster: cluster) != nil
-            else { return "has a wrong signature, of replica \(checkpoint.replica.rawValue)" }
-        }
-        return nil
+        guard let unit = CheckpointCertificate(certificate), unit.isComplete(size: size), unit.sequence == sequence,
+            unit.root == root
+        else { return "is for different states" }
+        let verified = Unverified(unit).verified(size: size, cluster: cluster) { replica in keys[replica.index] }
+        return verified == nil ? "has a wrong signature" : nil
     }
 }

@@ -36,6 +36,8 @@ public struct StoreSummary: Sendable {
     public let view: View
     /// Whether it was in that view.
     public let isActive: Bool
+    /// Whether it votes for nothing until all that it may have voted, before it lost its store, is past.
+    public let isLearning: Bool
     /// The checkpoints, oldest first.
     public let checkpoints: [KeptCheckpoint]
     /// The stable one; nil when there is none yet.
@@ -107,11 +109,12 @@ public final class StoreReader {
     public func summary() throws(StoreError) -> StoreSummary {
         var view = View(0)
         var isActive = true
+        var isLearning = false
         for record in log {
             switch record {
             case .viewChange(let own): (view, isActive) = (own.view, false)
             case .newView(let newView, members: _): (view, isActive) = (newView.view, true)
-            case .learning(let isLearning): isActive = !isLearning
+            case .learning(let value): (isLearning, isActive) = (value, !value)
             case .prePrepared, .prepared, .stable: break
             }
         }
@@ -124,6 +127,7 @@ public final class StoreReader {
             format: StoreHeader.format,
             view: view,
             isActive: isActive,
+            isLearning: isLearning,
             checkpoints: checkpoints.map { checkpoint in
                 StoreSummary.KeptCheckpoint(
                     number: checkpoint.number,

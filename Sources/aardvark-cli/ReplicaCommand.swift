@@ -18,10 +18,13 @@ struct ReplicaCommand: AsyncParsableCommand {
             standard error output.
 
             Unless the cluster file says durability: none, its state is in a store on disk. A replica of a new cluster makes \
-            it with --create, once. A replica whose store is gone has forgotten what it voted, and must not begin as new.
+            it with --create, once. A replica whose store is gone or damaged has forgotten what it voted, and must not begin \
+            as new: with --repair it sets a damaged store aside, fetches the state from the others, and votes for nothing \
+            until what it may have voted before is past (it needs a view change for that). Until then it counts among the f.
 
               aardvark replica --cluster cluster/cluster.yaml --id 0 --create
               aardvark replica --cluster cluster/cluster.yaml --id 0
+              aardvark replica --cluster cluster/cluster.yaml --id 0 --repair
 
             With --record FILE it also writes down every input of its protocol engine, so that `aardvark-lab replay FILE` can \
             step through the same run later. The file holds what clients asked for, and no keys; it grows with all that arrives.
@@ -56,6 +59,9 @@ struct ReplicaCommand: AsyncParsableCommand {
     @Flag(help: "Make the store: for a replica of a new cluster.")
     var create = false
 
+    @Flag(help: "Set a damaged store aside, or do without a lost one, and come back with the help of the others.")
+    var repair = false
+
     @Option(name: .long, help: "How much to log.")
     var logLevel = LogLevel.info
 
@@ -89,6 +95,7 @@ struct ReplicaCommand: AsyncParsableCommand {
         if let signatureThreads, !(0...most).contains(signatureThreads) {
             throw ValidationError("--signature-threads is 0 to \(most)")
         }
+        guard !(create && repair) else { throw ValidationError("A replica cannot both be new and be repaired.") }
     }
 
     func run() async throws {
@@ -134,20 +141,16 @@ struct ReplicaCommand: AsyncParsableCommand {
 
     private func storage(_ cluster: ClusterFile) throws(OperatorError) -> ReplicaServer.Storage? {
         guard cluster.durability != .none else {
-            if create || data != nil {
-                throw OperatorError(.usage, "\(cluster.path): durability is none, so there is no store to name or make")
+            if create || repair || data != nil {
+                throw OperatorError(
+                    .usage,
+                    "\(cluster.path): durability is none, so there is no store to name, make or repair"
+                )
             }
             return nil
         }
-        let path: String
-        if let data {
-            path = data
-        } else {
-            let parent = ReplicaServer.Storage.defaultDirectory(clusterPath: cluster.path)
-            if create { try FileAccess.createDirectory(parent, mode: 0o700) }
-            path = "\(parent)/replica-\(id)"
-        }
-        return ReplicaServer.Storage(path: path, start: create ? .new : .existing)
+        let path = try cluster.storePath(of: id, data, creatingParent: create || repair)
+        return ReplicaServer.Storage(path: path, start: create ? .new : repair ? .lost : .existing)
     }
 
     /// Calls `body` once, when nobody holds the other end of the standard input any more.

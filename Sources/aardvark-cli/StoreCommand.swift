@@ -1,12 +1,14 @@
 import Aardvark
 import ArgumentParser
+import Cryptography
 import DurableStore
+import Messages
 
 /// `aardvark store`.
 struct StoreCommand: ParsableCommand {
     static let configuration = CommandConfiguration(
         commandName: "store",
-        abstract: "Look at, check and back up the store of a replica that is stopped.",
+        abstract: "Look at, check, back up and restore the store of a replica that is stopped.",
         discussion: """
             None of these commands changes a store that is there. A store that a running replica has open is refused (69).
 
@@ -14,8 +16,11 @@ struct StoreCommand: ParsableCommand {
               aardvark store verify .aardvark/data/replica-0
               aardvark store backup .aardvark/data/replica-0 monday.backup
               aardvark store verify monday.backup --cluster .aardvark/cluster.yaml
+              aardvark store restore monday.backup --id 0
             """,
-        subcommands: [InspectStoreCommand.self, VerifyStoreCommand.self, BackupStoreCommand.self]
+        subcommands: [
+            InspectStoreCommand.self, VerifyStoreCommand.self, BackupStoreCommand.self, RestoreStoreCommand.self,
+        ]
     )
 }
 
@@ -136,6 +141,68 @@ struct BackupStoreCommand: ParsableCommand {
     }
 }
 
+/// `aardvark store restore`.
+struct RestoreStoreCommand: ParsableCommand {
+    static let configuration = CommandConfiguration(
+        commandName: "restore",
+        abstract: "Make the store of a replica that lost it out of a backup.",
+        discussion: """
+            The backup may be of any replica of the cluster. It is checked on the way; a store that is there is not overwritten. \
+            Start the replica afterwards as always: it fetches what changed since the backup from the others. What it voted \
+            after the backup it has forgotten, so that it votes for nothing until that is past, and counts among the f until \
+            then. So restore at most f replicas at a time. Without a backup a replica comes back with \
+            `aardvark replica --repair` too; it only has more to fetch.
+
+              aardvark store restore monday.backup --id 0
+              aardvark store restore monday.backup --id 0 --cluster cluster.yaml --data /var/lib/aardvark
+            """
+    )
+
+    @Argument(help: "The backup.", completion: .file(extensions: ["backup"]))
+    var backup: String
+
+    @Option(name: .long, help: ArgumentHelp("The replica's number, from 0.", valueName: "number"))
+    var id: UInt8
+
+    @OptionGroup var clusterOptions: ClusterOptions
+
+    @Option(
+        name: .long,
+        help: ArgumentHelp(
+            "The directory of the store to make. (default: data/replica-N beside the cluster file)",
+            valueName: "directory"
+        ),
+        completion: .directory
+    )
+    var data: String?
+
+    func run() throws {
+        let cluster = try clusterOptions.load()
+        guard cluster.durability != .none else {
+            throw OperatorError(.usage, "\(cluster.path): durability is none, so there is no store to restore")
+        }
+        guard cluster.replica(ReplicaID(id)) != nil else {
+            throw OperatorError(.usage, "\(cluster.path): there is no replica \(id) in this cluster")
+        }
+        let backup = try operatorError { () throws(StoreError) in try Backup(at: self.backup) }
+        let path = try cluster.storePath(of: id, data, creatingParent: true)
+        let owner = StoreOwner(cluster: cluster.clusterID, replica: ReplicaID(id))
+        let keys = cluster.replicaKeys
+        var progress = TransferProgress(verb: "restored", total: backup.systemEntries + backup.serviceEntries)
+        do {
+            try operatorError { () throws(StoreError) in
+                try DurableStore.restore(backup, to: path, for: owner, keys) { progress.advance(to: $0) }
+            }
+            progress.advance(to: backup.systemEntries + backup.serviceEntries)
+        } catch {
+            progress.abandon()
+            throw error
+        }
+        progress.finish()
+        try Console.writeLine("\(path) has the state of batch \(backup.sequence.rawValue); start the replica as always")
+    }
+}
+
 /// Does something with a store, and says what stood in the way as every command does.
 func operatorError<Result>(_ body: () throws(StoreError) -> Result) throws(OperatorError) -> Result {
     do {
@@ -146,8 +213,16 @@ func operatorError<Result>(_ body: () throws(StoreError) -> Result) throws(Opera
 }
 
 extension ClusterFile {
-    /// The keys of its replicas, to hold certificates against.
-    var replicaKeys: ReplicaKeys {
-        ReplicaKeys(cluster: clusterID, size: size, keys: replicas.map(\.publicKey))
+    /// The directory of a replica's store.
+    ///
+    /// - Parameters:
+    ///   - id: The replica's number.
+    ///   - data: What the operator said it is; nil for the usual one beside the cluster file.
+    ///   - creatingParent: Whether the directory that the usual one is in is made.
+    func storePath(of id: UInt8, _ data: String?, creatingParent: Bool) throws(OperatorError) -> String {
+        if let data { return data }
+        let parent = ReplicaServer.Storage.defaultDirectory(clusterPath: path)
+        if creatingParent { try FileAccess.createDirectory(parent, mode: 0o700) }
+        return "\(parent)/replica-\(id)"
     }
 }

@@ -22,6 +22,8 @@ struct StoreReport: Encodable {
     let replica: UInt8?
     let view: UInt64?
     let isActive: Bool?
+    /// Whether it votes for nothing until all that it may have voted, before it lost its store, is past.
+    let isLearning: Bool?
     let logRecords: Int?
     let logFirst: UInt64?
     let logLast: UInt64?
@@ -50,6 +52,7 @@ struct StoreReport: Encodable {
         replica = summary.owner.replica.rawValue
         view = summary.view.rawValue
         isActive = summary.isActive
+        isLearning = summary.isLearning
         logRecords = summary.logRecords
         logFirst = summary.logged?.lowerBound
         logLast = summary.logged?.upperBound
@@ -76,6 +79,7 @@ struct StoreReport: Encodable {
         replica = nil
         view = nil
         isActive = nil
+        isLearning = nil
         logRecords = nil
         logFirst = nil
         logLast = nil
@@ -101,7 +105,12 @@ struct StoreReport: Encodable {
     var text: String {
         var rows = [[isBackup ? "backup" : "store", path], ["format", "\(format)"], ["cluster", clusterId]]
         if let replica { rows.append(["replica", "\(replica)"]) }
-        if let view { rows.append(["view", "\(view)" + (isActive == true ? "" : " (waits for it to begin)")]) }
+        if let view {
+            rows.append([
+                "view", "\(view)" + (isActive == true || isLearning == true ? "" : " (waits for it to begin)"),
+            ])
+        }
+        if isLearning == true { rows.append(["votes", "none, until what it voted before it lost its store is past"]) }
         if let logRecords {
             let range = logFirst.flatMap { first in logLast.map { ", about sequence numbers \(first) to \($0)" } } ?? ""
             rows.append(["log", "\(Console.grouped(UInt64(logRecords))) records\(range)"])

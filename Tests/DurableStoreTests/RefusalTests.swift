@@ -20,19 +20,29 @@ struct RefusalTests {
         try workplace.open().close()
     }
 
-    @Test func `another format is refused and not touched`() throws {
+    @Test(arguments: [0, 2] as [UInt8])
+    func `an older or newer format is refused and not touched`(format: UInt8) throws {
         let workplace = try Workplace()
         let owner = try Workplace.owner()
         try DurableStore.create(at: workplace.store, for: owner)
         let database = try Database(at: workplace.store, .readWrite, cacheBytes: 1 << 20)
         var header = try #require(try database.value(of: StoreHeader.key, in: .header))
-        header[Array("aardvark store".utf8).count] = 2
+        header[Array("aardvark store".utf8).count] = format
         let batch = WriteBatch(for: database)
         batch.put(header, at: StoreHeader.key, in: .header)
         try database.write(batch)
         database.close()
         let error = #expect(throws: StoreError.self) { try workplace.open() }
         #expect(error?.kind == .otherFormat)
+        #expect(
+            error?.sentence.hasSuffix("the store has format \(format); this version of the program reads format 1")
+                == true
+        )
+        let reader = #expect(throws: StoreError.self) { try StoreReader(at: workplace.store) }
+        #expect(reader == error)
+        let left = try Database(at: workplace.store, .readOnly, cacheBytes: 1 << 20)
+        defer { left.close() }
+        #expect(try left.value(of: StoreHeader.key, in: .header) == header)
     }
 
     @Test func `nothing is made over something, nor opened where nothing is`() throws {
@@ -76,14 +86,25 @@ struct RefusalTests {
         #expect(error.map { [.forbidden, .missing, .inputOutput].contains($0.kind) } == true)
     }
 
-    @Test(.enabled(if: geteuid() != 0, "root may read everything"))
-    func `files of others are refused`() throws {
-        let workplace = try Workplace()
-        try workplace.open().close()
-        try FileManager.default.setAttributes([.posixPermissions: 0], ofItemAtPath: workplace.store)
-        defer { try? FileManager.default.setAttributes([.posixPermissions: 0o700], ofItemAtPath: workplace.store) }
-        let error = #expect(throws: StoreError.self) { try workplace.open() }
-        #expect(error?.kind == .forbidden)
+    @Test func `files of others are refused`() async {
+        await #expect(processExitsWith: .success) {
+            let workplace = try Workplace()
+            try workplace.open().close()
+            for (name, permissions) in [("/durable", 0o400), ("/durable", 0), ("", 0)] {
+                let attributes = [FileAttributeKey.posixPermissions: permissions]
+                try FileManager.default.setAttributes(attributes, ofItemAtPath: workplace.store + name)
+                // Root may use everything, and nobody else.
+                if getuid() == 0 { try #require(seteuid(65_534) == 0) }
+                let error = #expect(throws: StoreError.self) { try workplace.open() }
+                let owner = try Workplace.owner()
+                let other = #expect(throws: StoreError.self) {
+                    try DurableStore.create(at: (getuid() == 0 ? workplace.path : "/") + "/other", for: owner)
+                }
+                if getuid() == 0 { try #require(seteuid(0) == 0) }
+                try #require(error?.kind == .forbidden && other?.kind == .forbidden)
+            }
+            try FileManager.default.setAttributes([.posixPermissions: 0o700], ofItemAtPath: workplace.store)
+        }
     }
 
     @Test func `a full disk stops the store, which says so and keeps what was durable`() async {

@@ -118,7 +118,7 @@ struct StoreReaderTests {
         let cases: [(LogRecord, String)] = [
             (good, "has the signatures of 2 replicas, and needs 3"),
             (try certificate(20, roots[1], by: [0, 0, 2]), "has the signatures of 2 replicas"),
-            (.stable(SequenceNumber(20), certificate: two + [wrongSignature]), "wrong signature, of replica 3"),
+            (.stable(SequenceNumber(20), certificate: two + [wrongSignature]), "has a wrong signature"),
             (try certificate(20, roots[0]), "2f + 1 replicas signed \(roots[0])"),
         ]
         for (record, words) in cases {
