@@ -121,19 +121,6 @@ private final class Trial {
     }
 }
 
-/// The part of `aardvark bench --workload audit --json` that tests look at.
-private struct AuditReport: Decodable {
-    struct Audit: Decodable {
-        let acknowledged: Int
-        let lost: Int
-        let doubled: Int
-        let invented: Int
-        let contradictions: Int
-    }
-
-    let audit: Audit
-}
-
 extension Status {
     /// The view that a quorum is in. Who has left it alone, for a suspicion that nobody shares, is in it again with the next one.
     fileprivate var view: UInt64? {
