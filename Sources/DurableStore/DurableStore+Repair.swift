@@ -4,7 +4,7 @@ import Messages
 import StateStore
 
 /// Stores for replicas that have lost theirs. What such a replica voted is forgotten, and it must not contradict itself: so each of these
-/// stores has ``LogRecord/learning(_:)``, with which the replica votes for nothing until all that it may have said is past.
+/// stores has a record of `LogRecord.learning`, with which the replica votes for nothing until all that it may have said is past.
 extension DurableStore {
     /// Makes a store out of a backup. It is there as a whole, with the state that was signed, or not at all.
     ///
