@@ -93,7 +93,7 @@ struct EffectDigest {
             bytes.append(littleEndian: client.rawValue)
             bytes.append(contentsOf: read.encoded)
         case .clientsChanged(let clients):
-            bytes.append(18)
+            bytes.append(19)
             for client in clients { bytes.append(littleEndian: client.rawValue) }
         case .record(let records):
             bytes.append(14)

@@ -249,10 +249,11 @@ struct Oracle {
                 isPrepare ? "PREPARE" : "COMMIT"
             )
         case .viewChange(let word) where word.claim.replica == replica:
+            let claims = word.claim.prePrepared.map { (UInt8(1), $0) } + word.claim.prepared.map { (UInt8(2), $0) }
+            for (phase, claim) in claims {
+                if let violation = admit(replica, phase, claim) { return violation }
+            }
             leftFor[replica.index] = max(leftFor[replica.index], word.claim.view.rawValue)
-            // What it says here that it voted for it may still say, even if a power loss has kept it from doing so before.
-            for claim in word.claim.prePrepared { admit(replica, 1, claim) }
-            for claim in word.claim.prepared { admit(replica, 2, claim) }
             return bind(replica, 4, word.claim.view, .zero, word.claim.digest, "VIEW-CHANGE")
         case .newView(let word) where word.claim.view.primary(in: keys.size) == replica:
             return bind(replica, 5, word.claim.view, .zero, Digest.of(word.claim.encoded), "NEW-VIEW")
@@ -263,14 +264,24 @@ struct Oracle {
         }
     }
 
-    private mutating func admit(_ replica: ReplicaID, _ phase: UInt8, _ claim: BatchClaim) {
+    /// A correct replica's VIEW-CHANGE claims a vote. It may say that vote later, if a power loss has kept it from saying it before: the
+    /// choice of a new view counts what the VIEW-CHANGE claims as voted for, so the vote adds nothing to it. Claims of views that it had
+    /// left before come too late for that, and none may name another batch than the vote that was said.
+    private mutating func admit(_ replica: ReplicaID, _ phase: UInt8, _ claim: BatchClaim) -> Violation? {
         let key = Said(
             replica: replica,
             phase: phase,
             view: claim.view.rawValue,
             sequence: claim.sequence.rawValue
         )
-        if said[key] == nil { said[key] = claim.digest }
+        if let before = said[key], before != claim.digest {
+            return Violation(
+                .noContradiction,
+                "\(replica) claims another vote for \(claim.view) \(claim.sequence) than it cast"
+            )
+        }
+        if claim.view.rawValue >= leftFor[replica.index] { said[key] = claim.digest }
+        return nil
     }
 
     private mutating func bind(
