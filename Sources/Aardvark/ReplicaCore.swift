@@ -447,7 +447,7 @@ final class ReplicaCore {
         guard let result = service.query(read.operation, in: StateView(of: store)),
             result.count <= MessageLimits.resultBytes
         else { return ReadReply(tag: read.tag, outcome: .refused) }
-        return ReadReply(tag: read.tag, outcome: read.wantsResult ? .result(result) : .digest(Digest.of(result)))
+        return ReadReply(to: read, result: result)
     }
 
     private func record(_ records: [SystemRecord]) {

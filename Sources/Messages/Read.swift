@@ -7,7 +7,8 @@ public struct ReadRequest: Sendable, Hashable {
 
     /// The client's name for it, which comes back with the answer; unique among the client's reads that are under way.
     public let tag: UInt64
-    /// Whether this replica is to send the whole result, or only its digest: one replica is asked for the whole.
+    /// Whether this replica is to send the whole result, or only the digest of one that is longer than that: one replica is asked for the
+    /// whole.
     public let wantsResult: Bool
     /// The operation, at most ``MessageLimits/operationBytes`` long.
     public let operation: [UInt8]
@@ -63,6 +64,13 @@ public struct ReadReply: Sendable, Hashable {
     public init(tag: UInt64, outcome: Outcome) {
         self.tag = tag
         self.outcome = outcome
+    }
+
+    /// Answers a read with its result: whole when this replica was asked for that, or when the digest would be no shorter, so that
+    /// no short result waits for one replica that is late.
+    public init(to read: ReadRequest, result: [UInt8]) {
+        let isWhole = read.wantsResult || result.count <= Digest.byteCount
+        self.init(tag: read.tag, outcome: isWhole ? .result(result) : .digest(Digest.of(result)))
     }
 
     init(decoding source: [UInt8], in range: Range<Int>) throws(MalformedMessage) {

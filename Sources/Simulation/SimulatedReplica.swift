@@ -393,11 +393,8 @@ final class SimulatedReplica {
     }
 
     private func answer(_ read: ReadRequest, _ client: ClientID) {
-        var outcome = ReadReply.Outcome.refused
-        if let result = service.query(read.operation, on: store) {
-            outcome = read.wantsResult ? .result(result) : .digest(Digest.of(result))
-        }
-        let answer = ReadReply(tag: read.tag, outcome: outcome)
+        let result = service.query(read.operation, on: store)
+        let answer = result.map { ReadReply(to: read, result: $0) } ?? ReadReply(tag: read.tag, outcome: .refused)
         guard let (message, delay) = pass(answer, { $0.answer($1, to: client, as: &$2) }) else { return }
         world.send(.readReply(message), from: self, to: client, after: delay)
     }

@@ -8,6 +8,17 @@ import Testing
 struct ReadTests {
     private static let read = ReadRequest(tag: 1, wantsResult: true, operation: [1])
 
+    @Test(arguments: [0, 32, 33])
+    func `a short result comes whole from everybody, a long one from the replica that was asked`(bytes: Int) {
+        let result = [UInt8](repeating: 7, count: bytes)
+        for wantsResult in [true, false] {
+            let read = ReadRequest(tag: 5, wantsResult: wantsResult, operation: [1])
+            let isWhole = wantsResult || bytes <= 32
+            let expected: ReadReply.Outcome = isWhole ? .result(result) : .digest(Digest.of(result))
+            #expect(ReadReply(to: read, result: result) == ReadReply(tag: 5, outcome: expected))
+        }
+    }
+
     @Test func `an idle replica answers at once`() {
         let replica = TestReplica(1, keys: Keys())
         replica.receive(Self.read)
