@@ -479,8 +479,25 @@ final class ReplicaCore {
             counters: counters.named + [
                 .init("signatures_checked", verifier.signaturesChecked + counters.signaturesChecked),
                 .init("macs_checked", verifier.macsChecked),
-            ] + shell
+            ] + gauges + shell
         )
+    }
+}
+
+extension ReplicaCore {
+    /// What the watch over the primary goes by now; nothing where it is off.
+    private var gauges: [ReplicaStatus.Counter] {
+        guard let watch = engine.watchStatus else { return [] }
+        var gauges: [ReplicaStatus.Counter] = [
+            .init("primary_heartbeat_microseconds", watch.heartbeatNanoseconds / 1_000),
+            .init("primary_round_trip_microseconds", watch.roundTripNanoseconds / 1_000),
+            .init("primary_back_off_factor", watch.backOffFactor),
+            .init("primary_grace_factor", watch.graceFactor),
+            .init("primary_watched_requests", UInt64(watch.watchedRequests)),
+        ]
+        if let required = watch.required { gauges.append(.init("primary_work_required", required)) }
+        if let observed = watch.observed { gauges.append(.init("primary_work_observed", observed)) }
+        return gauges
     }
 }
 
@@ -492,7 +509,7 @@ struct ReplicaCounters {
     /// On other threads.
     var signaturesChecked: UInt64 = 0
     var readsAnswered: UInt64 = 0
-    private var viewsLeft: UInt64 = 0
+    private var viewsLeft: [ViewChangeReason: UInt64] = [:]
     private var viewsEntered: UInt64 = 0
     private var stateTransfers: UInt64 = 0
     private var proposedBatches: UInt64 = 0
@@ -522,7 +539,7 @@ struct ReplicaCounters {
         case .diverged: divergences += 1
         case .stalled: stalls += 1
         case .rolledBack: rollbacks += 1
-        case .leftView: viewsLeft += 1
+        case .leftView(_, let reason): viewsLeft[reason, default: 0] += 1
         case .enteredView: viewsEntered += 1
         case .fetchesState: stateTransfers += 1
         case .learning: break
@@ -543,12 +560,13 @@ struct ReplicaCounters {
             .init("checkpoint_signatures_bad", badCheckpointSignatures),
             .init("view_change_signatures_bad", badViewChangeSignatures),
             .init("state_answers_bad", badStateAnswers),
-            .init("views_left", viewsLeft),
+            .init("views_left", viewsLeft.values.reduce(0, +)),
             .init("views_entered", viewsEntered),
             .init("state_transfers", stateTransfers),
             .init("stalls", stalls),
             .init("executions_rolled_back", rollbacks),
-        ] + DropReason.allCases.map { .init("dropped_\($0.rawValue)", dropped[$0, default: 0]) }
+        ] + ViewChangeReason.allCases.map { .init("views_left_\($0.rawValue)", viewsLeft[$0, default: 0]) }
+            + DropReason.allCases.map { .init("dropped_\($0.rawValue)", dropped[$0, default: 0]) }
             + Accusation.allCases.map { .init("accused_\($0.rawValue)", accusations[$0, default: 0]) }
     }
 }
@@ -556,18 +574,27 @@ struct ReplicaCounters {
 extension ClusterFile {
     /// The switches that make the protocol of this file out of the engine.
     var switches: ProtocolSwitches {
-        var switches: ProtocolSwitches =
-            switch protocolName {
-            case .pbft: .pbft
-            case .aardvark: .aardvark
-            }
+        var switches = protocolName.switches
         switches.dissemination =
             switch dissemination {
             case .primary: .primary
             case .all: .all
             }
+        switches.regularViewChanges = regularViewChanges == .on
         return switches
     }
+}
+
+extension ClusterFile.ProtocolName {
+    var switches: ProtocolSwitches {
+        switch self {
+        case .pbft: .pbft
+        case .aardvark: .aardvark
+        }
+    }
+
+    /// Whether the protocol watches its primaries unless the cluster file says otherwise.
+    var regularViewChanges: ClusterFile.Switch { switches.regularViewChanges ? .on : .off }
 }
 
 extension ClusterFile.Tuning {

@@ -374,8 +374,8 @@ final class ReplicaRuntime: TransportDelegate, ReplicaOutlet {
                 "a quorum has another state than this replica: its memory is damaged or its service is not deterministic",
                 metadata: ["seq": "\(sequence.rawValue)"]
             )
-        case .leftView(let view):
-            logger.notice("leaves its view", metadata: ["view": "\(view.rawValue)"])
+        case .leftView(let view, let reason):
+            logger.notice("leaves its view", metadata: ["for": "\(view.rawValue)", "because": "\(reason.rawValue)"])
         case .enteredView(let view):
             logger.notice(
                 "enters a view",

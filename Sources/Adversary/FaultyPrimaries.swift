@@ -13,8 +13,38 @@ public struct SilentPrimary: ReplicaBehaviour {
     public mutating func send(_ message: PeerMessage, to peer: ReplicaID, as faulty: inout FaultyReplica) -> Fate<
         PeerMessage
     > {
-        if case .prePrepare = message { return .drop }
-        return .pass
+        switch message {
+        case .prePrepare, .idle: .drop
+        default: .pass
+        }
+    }
+}
+
+/// `empty-heartbeats`: a primary that takes requests, proposes nothing, and says all the time that it has nothing to propose.
+///
+/// PBFT: as `silent`. Aardvark: replaced when it has said so for 10 heartbeats while a backup holds a request that it handed to it.
+/// Source: this project's IDLE, in place of the empty PRE-PREPAREs of Aardvark section 5.3.
+public struct EmptyHeartbeats: ReplicaBehaviour {
+    private var shown = SequenceNumber.zero
+
+    /// Makes the behaviour.
+    public init() {}
+
+    /// Holds its proposals back, and names none of them.
+    public mutating func send(_ message: PeerMessage, to peer: ReplicaID, as faulty: inout FaultyReplica) -> Fate<
+        PeerMessage
+    > {
+        switch message {
+        case .prePrepare:
+            return .drop
+        case .newView(let said):
+            shown = SequenceNumber(said.claim.start.rawValue &+ UInt64(said.claim.chosen.count))
+            return .pass
+        case .idle(let said):
+            return .replace(.idle(Idle(view: said.view, through: shown)))
+        default:
+            return .pass
+        }
     }
 }
 

@@ -86,6 +86,11 @@ public struct Mutator: ReplicaBehaviour {
             )
             let changed = CheckpointCertificate(claim.checkpoints.dropLast() + [own])
             return changed.map { .replace(.certificate(Unverified($0))) } ?? .drop
+        case .idle(let said):
+            let view = View(number(said.view.rawValue, &round))
+            return .replace(.idle(Idle(view: view, through: SequenceNumber(number(said.through.rawValue, &round)))))
+        case .ping(let said):
+            return .replace(.ping(Ping(isAnswer: said.isAnswer, number: number(said.number, &round))))
         case .forward:
             return round.pick(requests).map { .replace(.forward(Unverified($0))) } ?? .drop
         case .viewChange(let said) where said.claim.replica == faulty.replica:
@@ -106,6 +111,8 @@ public struct Mutator: ReplicaBehaviour {
         case .vote(let said): said.view.rawValue &* 1_000_003 &+ said.sequence.rawValue
         case .checkpoint(let said): said.claim.sequence.rawValue
         case .catchUp(let said): said.executed.rawValue
+        case .idle(let said): said.through.rawValue
+        case .ping(let said): said.number
         case .forward(let said): said.claim.number.rawValue
         case .viewChange(let said): said.claim.view.rawValue
         case .newView(let said): said.claim.view.rawValue

@@ -123,6 +123,7 @@ public enum Profiles {
 
     static let faultyPrimaries: [Profile] = [
         primary("silent", "proposes nothing") { _ in SilentPrimary() },
+        primary("empty-heartbeats", "proposes nothing and says that there is nothing") { _ in EmptyHeartbeats() },
         primary("delay", "proposes 1, 10 or 100 ms late", needs: []) { setting in
             DelayingPrimary(nanoseconds: setting.random.pick([1_000_000, 10_000_000, 100_000_000]) ?? 1_000_000)
         },

@@ -209,6 +209,35 @@ struct ClientTable: Sendable {
         return found?.value.session == name.session ? found : nil
     }
 
+    /// The primary of the view has proposed a request: it counts as acted on, like those in ``takeBatch(requests:bytes:)``. Called in the
+    /// order of the proposals.
+    ///
+    /// - Returns: Whether it takes effect there, as far as is known before the batches before it are executed.
+    mutating func noteProposed(_ request: Request) -> Bool {
+        guard let position = index[request.client], isCurrent(request, position) else { return false }
+        switch request.kind {
+        case .openSession:
+            guard request.session > entries[position].session else { return false }
+            if let opening = entries[position].opening, opening.value.session <= request.session {
+                entries[position].isOpeningProposed = true
+            }
+        case .ordered, .administration:
+            guard request.session == entries[position].session,
+                request.number.rawValue == entries[position].nextProposal
+            else { return false }
+            entries[position].nextProposal += 1
+        }
+        return true
+    }
+
+    /// The client's next executable request, if it waits here and no proposal of the view has it.
+    func unproposedNext(of client: ClientID) -> Verified<Request>? {
+        guard let position = index[client] else { return nil }
+        if let opening = entries[position].opening, !entries[position].isOpeningProposed { return opening }
+        let number = entries[position].executed + 1
+        return entries[position].nextProposal == number ? entries[position].pending(RequestNumber(number)) : nil
+    }
+
     /// Keeps a checked request until it is executed. Its admission was ``Admission/check`` just now.
     mutating func keep(_ request: Verified<Request>) {
         guard let position = index[request.value.client] else { return }

@@ -30,17 +30,29 @@ public struct ProtocolSwitches: Hashable, Sendable {
     /// retransmission: so Aardvark does without.
     public var tentativeExecution: Bool
 
+    /// Whether the primary is watched and replaced when it is slow, unfair or silent (Aardvark section 5.3), beside the request timer.
+    public var regularViewChanges: Bool
+
     /// Sets the switches; the dissemination is to the primary until that is set.
-    public init(requestAuthentication: RequestAuthentication, tentativeExecution: Bool) {
+    public init(requestAuthentication: RequestAuthentication, tentativeExecution: Bool, regularViewChanges: Bool) {
         self.requestAuthentication = requestAuthentication
+        self.regularViewChanges = regularViewChanges
         self.tentativeExecution = tentativeExecution
     }
 
     /// Castro and Liskov's protocol (OSDI 1999).
-    public static let pbft = ProtocolSwitches(requestAuthentication: .macVector, tentativeExecution: true)
+    public static let pbft = ProtocolSwitches(
+        requestAuthentication: .macVector,
+        tentativeExecution: true,
+        regularViewChanges: false
+    )
 
     /// Clement et al.'s protocol (NSDI 2009).
-    public static let aardvark = ProtocolSwitches(requestAuthentication: .signature, tentativeExecution: false)
+    public static let aardvark = ProtocolSwitches(
+        requestAuthentication: .signature,
+        tentativeExecution: false,
+        regularViewChanges: true
+    )
 }
 
 /// Every bound of the engine in one place, checked against each other by ``problem``.
@@ -90,6 +102,8 @@ public struct Limits: Hashable, Sendable {
     public var waitingReadBytes = 16 << 20
     /// How far a fresh batch's time may be from this replica's clock, either way, before it is parked.
     public var clockToleranceNanoseconds: UInt64 = 10_000_000_000
+    /// The thresholds of the watch over the primary, where ``ProtocolSwitches/regularViewChanges`` is on.
+    public var monitoring = RobustnessLimits.Monitoring()
 
     /// The default bounds.
     public init() {}
@@ -121,7 +135,7 @@ public struct Limits: Hashable, Sendable {
         if waitingReads < 0 || waitingReadBytes < 0 { return "the bounds on waiting reads must not be negative" }
         if answerBytes < 1 { return "a peer's question must be answered" }
         if catchUpBatches < 1 { return "an answer to a CATCH-UP must cover at least 1 batch" }
-        return nil
+        return monitoring.problem
     }
 }
 

@@ -161,7 +161,7 @@ struct EffectDigest {
             add(5, sequence.rawValue, UInt64(requests), UInt64(operations))
         case .stable(let sequence): add(6, sequence.rawValue)
         case .diverged(let sequence): add(7, sequence.rawValue)
-        case .leftView(let view): add(8, view.rawValue)
+        case .leftView(let view, let reason): add(8, view.rawValue, name: reason.rawValue)
         case .enteredView(let view): add(9, view.rawValue)
         case .fetchesState(let sequence): add(10, sequence.rawValue)
         case .stalled(let sequence): add(11, sequence.rawValue)

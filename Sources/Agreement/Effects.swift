@@ -183,7 +183,7 @@ public enum Event: Hashable, Sendable {
     /// deterministic.
     case diverged(SequenceNumber)
     /// This replica left its view, and wants to enter this one.
-    case leftView(for: View)
+    case leftView(for: View, because: ViewChangeReason)
     /// This replica is active in a new view.
     case enteredView(View)
     /// This replica lacks the state of a stable checkpoint and fetches it.
@@ -234,8 +234,34 @@ public enum DropReason: String, Hashable, Sendable, CaseIterable {
     case learning
     /// A question of a peer that was sent too much in answers lately.
     case overAllowance = "over_allowance"
+    /// A PING too soon after the last, or an answer to none.
+    case uselessPing = "useless_ping"
     /// A CATCH-UP too soon after the last.
     case needlessCatchUp = "needless_catch_up"
+}
+
+/// Why a replica left its view. Each reason is a counter.
+public enum ViewChangeReason: String, Hashable, Sendable, CaseIterable {
+    /// The primary gave no sign of life in time.
+    case silent
+    /// A batch was not committed in time.
+    case stuck
+    /// The primary had nothing to order while a request waited.
+    case idle
+    /// The primary ordered others' requests again and again before one that waited.
+    case unfair
+    /// The primary's throughput was below what is required.
+    case slow
+    /// The view has lasted as long as one may.
+    case expired
+    /// A request was not executed in time: the last resort, and PBFT's only one.
+    case requestTimer = "request_timer"
+    /// The new primary did not begin the view in time.
+    case newViewTimer = "new_view_timer"
+    /// The new primary began the view wrongly.
+    case wrongNewView = "wrong_new_view"
+    /// f + 1 others have left it.
+    case joined
 }
 
 /// What a replica did that no correct one does, as far as this replica alone can tell.

@@ -165,6 +165,20 @@ struct MessageLog: Sendable {
         (low.rawValue + 1...high.rawValue).lazy.map { SequenceNumber($0) }
     }
 
+    /// The last number after `sequence` up to which everything is committed.
+    func committedThrough(after sequence: SequenceNumber) -> SequenceNumber {
+        var last = sequence
+        while contains(last.next), self[last.next].committed != nil { last = last.next }
+        return last
+    }
+
+    /// The requests that were proposed at a number, as far as is known: those of the view's proposal, or of what is committed.
+    func proposedRequests(_ sequence: SequenceNumber) -> [Request]? {
+        guard contains(sequence) else { return nil }
+        if let committed = self[sequence].committed { return committed.requests }
+        return self[sequence].proposedDigest.flatMap { self[sequence].body($0) }?.requests
+    }
+
     /// P and Q of a VIEW-CHANGE, in the order of the numbers.
     var claims: (prepared: [BatchClaim], prePrepared: [BatchClaim]) {
         var prepared: [BatchClaim] = []

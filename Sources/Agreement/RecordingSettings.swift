@@ -20,7 +20,7 @@ enum RecordingSettings {
             }
         }
 
-        init(_ name: String, time path: any WritableKeyPath<Limits, UInt64> & Sendable) {
+        init(_ name: String, number path: any WritableKeyPath<Limits, UInt64> & Sendable) {
             self.name = name
             get = { $1[keyPath: path] }
             set = { value, _, limits in
@@ -48,6 +48,7 @@ enum RecordingSettings {
         Setting("request_authentication", switch: \.requestAuthentication, values: [.macVector, .signature]),
         Setting("dissemination", switch: \.dissemination, values: [.primary, .all]),
         Setting("tentative_execution", switch: \.tentativeExecution, values: [false, true]),
+        Setting("regular_view_changes", switch: \.regularViewChanges, values: [false, true]),
         Setting("checkpoint_interval", count: \.checkpointInterval),
         Setting("log_window", count: \.logWindow),
         Setting("pipeline_depth", count: \.pipelineDepth),
@@ -56,19 +57,37 @@ enum RecordingSettings {
         Setting("client_window", count: \.clientWindow),
         Setting("identities", count: \.identities),
         Setting("client_pending_bytes", count: \.clientPendingBytes),
-        Setting("stall_nanoseconds", time: \.stallNanoseconds),
-        Setting("longest_stall_nanoseconds", time: \.longestStallNanoseconds),
-        Setting("catch_up_nanoseconds", time: \.catchUpNanoseconds),
+        Setting("stall_nanoseconds", number: \.stallNanoseconds),
+        Setting("longest_stall_nanoseconds", number: \.longestStallNanoseconds),
+        Setting("catch_up_nanoseconds", number: \.catchUpNanoseconds),
         Setting("catch_up_batches", count: \.catchUpBatches),
         Setting("answer_bytes", count: \.answerBytes),
-        Setting("request_fetch_nanoseconds", time: \.requestFetchNanoseconds),
+        Setting("request_fetch_nanoseconds", number: \.requestFetchNanoseconds),
         Setting("digests_per_number", count: \.digestsPerNumber),
-        Setting("view_change_nanoseconds", time: \.viewChangeNanoseconds),
+        Setting("view_change_nanoseconds", number: \.viewChangeNanoseconds),
         Setting("early_messages", count: \.earlyMessages),
         Setting("early_bytes", count: \.earlyBytes),
         Setting("waiting_reads", count: \.waitingReads),
         Setting("waiting_read_bytes", count: \.waitingReadBytes),
-        Setting("clock_tolerance_nanoseconds", time: \.clockToleranceNanoseconds),
+        Setting("clock_tolerance_nanoseconds", number: \.clockToleranceNanoseconds),
+        Setting("monitoring_heartbeat_nanoseconds", number: \.monitoring.heartbeatNanoseconds),
+        Setting("monitoring_pause_nanoseconds", number: \.monitoring.pauseNanoseconds),
+        Setting("monitoring_pause_interval_nanoseconds", number: \.monitoring.pauseIntervalNanoseconds),
+        Setting("monitoring_progress_heartbeats", number: \.monitoring.progressHeartbeats),
+        Setting("monitoring_idle_heartbeats", number: \.monitoring.idleHeartbeats),
+        Setting("monitoring_forward_nanoseconds", number: \.monitoring.forwardNanoseconds),
+        Setting("monitoring_ping_nanoseconds", number: \.monitoring.pingNanoseconds),
+        Setting("monitoring_most_doublings", count: \.monitoring.mostDoublings),
+        Setting("monitoring_batches_per_halving", count: \.monitoring.batchesPerHalving),
+        Setting("monitoring_grace_nanoseconds", number: \.monitoring.graceNanoseconds),
+        Setting("monitoring_most_grace_factor", number: \.monitoring.mostGraceFactor),
+        Setting("monitoring_view_grace_periods", number: \.monitoring.viewGracePeriods),
+        Setting("monitoring_measuring_nanoseconds", number: \.monitoring.measuringNanoseconds),
+        Setting("monitoring_idle_nanoseconds", number: \.monitoring.idleNanoseconds),
+        Setting("monitoring_requirement_percent", number: \.monitoring.requirementPercent),
+        Setting("monitoring_raise_percent", number: \.monitoring.raisePercent),
+        Setting("monitoring_request_work", number: \.monitoring.requestWork),
+        Setting("monitoring_operation_work", number: \.monitoring.operationWork),
     ]
 
     /// How many settings there are.

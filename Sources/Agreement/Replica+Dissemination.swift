@@ -67,7 +67,10 @@ extension Replica {
         }
         // What NEW-VIEW chose is fetched whole.
         guard !isChosen else { return drop(.duplicateVote, into: &effects) }
-        if isActive { highestProposed = max(highestProposed, sequence) }
+        if isActive {
+            highestProposed = max(highestProposed, sequence)
+            noteProposed(sequence, now: now)
+        }
         log[sequence].proposal = .awaiting(awaited)
         if !awaiting.contains(sequence) { awaiting.append(sequence) }
         if requestFetch == nil {

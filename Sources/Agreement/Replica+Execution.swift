@@ -211,6 +211,7 @@ extension Replica {
         let changed = administration.flatMap(\.changed)
         if !changed.isEmpty { effects.append(.clientsChanged(changed)) }
         effects.append(.note(.executed(sequence, requests: requests.count, operations: operations)))
+        noteExecuted(execution, operations: operations, changed: changed)
         executed = sequence
         isBehind = false
         // The view works, so the next suspicion starts from T again.

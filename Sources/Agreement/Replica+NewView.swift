@@ -160,7 +160,7 @@ extension Replica {
         guard choice == NewViewChoice(start: newView.start, chosen: newView.chosen) else {
             accuse(primary, of: .wrongNewView, into: &effects)
             guard newView.view >= view, learning == nil else { return }
-            return leaveView(for: View(newView.view.rawValue + 1), now: now, into: &effects)
+            return leaveView(for: View(newView.view.rawValue + 1), because: .wrongNewView, now: now, into: &effects)
         }
         if newView.view < view || learning != nil {
             follow(complete, now: now, into: &effects)
@@ -203,6 +203,7 @@ extension Replica {
         invariant(newView.view > view || !isActive, "views only grow")
         // What the view prepared comes back in NEW-VIEW, if it may have been acted on; then it is executed again.
         rollBack(into: &effects)
+        if isActive { endWatch(now) }
         adoptStart(of: complete, into: &effects)
         view = newView.view
         logView = view
@@ -223,9 +224,8 @@ extension Replica {
         }
         let chosen = propose(newView, into: &effects)
         clients.enterView(chosen: chosen)
-        if !isPrimary, configuration.switches.dissemination == .primary {
-            for request in clients.waiting { forward(request, into: &effects) }
-        }
+        beginWatch(now)
+        handOverWaiting(now: now, into: &effects)
         replayEarly(now: now, into: &effects)
         executeNext(into: &effects)
         watchRequests(now)

@@ -38,6 +38,7 @@ extension Replica {
         }
         highestProposed = max(highestProposed, sequence)
         log[sequence].proposal = .checking(prePrepare)
+        noteProposed(sequence, now: now)
         guard let checks = clients.checks(of: prePrepare.batch.requests) else {
             return judged(prePrepare, valid: false, knowing: executed, now: now, into: &effects)
         }

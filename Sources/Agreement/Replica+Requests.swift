@@ -7,17 +7,23 @@ extension Replica {
     ///
     /// The shell makes sure that the channel is that client's: a request that claims another client never gets here.
     public mutating func receive(_ request: Unverified<Request>, now: ClockReading, into effects: inout [Effect]) {
-        admit(request, from: .client, into: &effects)
+        admit(request, from: .client, now: now, into: &effects)
     }
 
-    mutating func onForward(_ request: Unverified<Request>, from peer: ReplicaID, into effects: inout [Effect]) {
+    mutating func onForward(
+        _ request: Unverified<Request>,
+        from peer: ReplicaID,
+        now: ClockReading,
+        into effects: inout [Effect]
+    ) {
         guard isPrimary else { return drop(.wrongRole, into: &effects) }
-        admit(request, from: .forwarded(by: peer), into: &effects)
+        admit(request, from: .forwarded(by: peer), now: now, into: &effects)
     }
 
     private mutating func admit(
         _ request: Unverified<Request>,
         from source: RequestSource,
+        now: ClockReading,
         into effects: inout [Effect]
     ) {
         guard hasRightScheme(request.claim) else { return drop(.wrongScheme, into: &effects) }
@@ -27,8 +33,9 @@ extension Replica {
         case .waiting(let known):
             // A client that sends a request again to a backup has waited too long for the primary.
             if noteAskedAgain(known.value) { return }
-            if source == .client, isActive, !isPrimary {
-                forward(known, into: &effects)
+            // Where the primary is watched, it was handed the request in this view already, and is again if it does not propose it.
+            if source == .client, isActive, !isPrimary, primaryWatch == nil {
+                forward(known, now: now, into: &effects)
             } else {
                 drop(.duplicateRequest, into: &effects)
             }
@@ -65,16 +72,16 @@ extension Replica {
             return drop(.duplicateRequest, into: &effects)
         }
         clients.keep(request)
-        if isActive, !isPrimary, source == .client, configuration.switches.dissemination == .primary {
-            forward(request, into: &effects)
-        }
+        if isActive, !isPrimary, source == .client { handOver(request, now: now, into: &effects) }
         completeProposals(with: request.value, now: now, into: &effects)
     }
 
-    /// Hands a request to the primary, once in a view however often the client sends it: the primary hears the client's repetitions too.
-    mutating func forward(_ request: Verified<Request>, into effects: inout [Effect]) {
+    /// A backup hands a request to the primary, once in a view however often the client sends it: the primary hears the client's
+    /// repetitions too. It watches what becomes of the request if it is the client's next executable one.
+    mutating func forward(_ request: Verified<Request>, now: ClockReading, into effects: inout [Effect]) {
         guard clients.noteForwarded(request.value) else { return drop(.duplicateRequest, into: &effects) }
         effects.append(.send(.forward(Unverified(request.value)), to: .replica(primary), after: .start))
+        noteForwarded(request.value, now: now)
     }
 
     /// The primary proposes batches of everything that waits, while fewer than `pipelineDepth` of them are not yet executed and the next
@@ -89,6 +96,7 @@ extension Replica {
             let prePrepare = PrePrepare(view: view, sequence: nextSequence, batch: batch)
             nextSequence = nextSequence.next
             effects.append(.note(.proposed(prePrepare.sequence, requests: requests.count)))
+            primaryWatch?.monitor.proposed(prePrepare.sequence, now: now.monotonic)
             accept(prePrepare, isChosen: false, into: &effects)
         }
     }

@@ -6,16 +6,22 @@ import Messages
 extension Replica {
     /// Leaves the view: from here on this replica casts no vote in a lower one. It still collects COMMITs of the last, executes, and
     /// signs checkpoints, so that a lone false suspicion does not leave it dark.
-    mutating func leaveView(for next: View, now: ClockReading, into effects: inout [Effect]) {
+    mutating func leaveView(
+        for next: View,
+        because reason: ViewChangeReason,
+        now: ClockReading,
+        into effects: inout [Effect]
+    ) {
         invariant(next > view, "views only grow")
         invariant(learning == nil, "a replica that lost its store votes for a view")
+        endWatch(now)
         view = next
         isActive = false
         viewChangeDoublings = min(viewChangeDoublings + 1, 6)
         newViewDeadline = nil
         requestDeadline = nil
         watched = nil
-        effects.append(.note(.leftView(for: next)))
+        effects.append(.note(.leftView(for: next, because: reason)))
         let claims = log.claims
         let own = ViewChange(
             view: next,
@@ -107,7 +113,7 @@ extension Replica {
     private mutating func joinOthers(now: ClockReading, into effects: inout [Effect]) {
         let higher = viewChanges.compactMap { $0?.view }.filter { $0 > view }.sorted()
         guard higher.count >= configuration.size.weakQuorum, learning == nil else { return }
-        leaveView(for: higher[0], now: now, into: &effects)
+        leaveView(for: higher[0], because: .joined, now: now, into: &effects)
     }
 
     /// The VIEW-CHANGEs for the view that this replica waits for.
@@ -182,7 +188,7 @@ extension Replica {
         guard isActive, !isPrimary, !isWatchedForwarded else { return false }
         isWatchedForwarded = true
         if case .request(let watched) = watched, let request = clients.pending(watched) {
-            forward(request, into: &effects)
+            forward(request, now: now, into: &effects)
         }
         requestDeadline = now.monotonic.advanced(byNanoseconds: viewTimeout - viewTimeout / 4)
         return true

@@ -64,6 +64,9 @@ public struct Replica: ~Copyable {
     /// The highest number for which the primary of this view has proposed a batch here.
     var highestProposed = SequenceNumber.zero
 
+    /// The watch over the primary; nil where ``ProtocolSwitches/regularViewChanges`` is off.
+    var primaryWatch: PrimaryWatch?
+
     /// The highest number that ever prepared here, in any view: what reads wait for.
     var highestPrepared = SequenceNumber.zero
     var reads = WaitingReads()
@@ -122,6 +125,7 @@ public struct Replica: ~Copyable {
         stallNanoseconds = configuration.limits.stallNanoseconds
         helpAllowed = Array(repeating: Instant(nanoseconds: 0), count: configuration.size.replicas)
         allowances = Array(repeating: AnswerAllowance(), count: configuration.size.replicas)
+        if configuration.switches.regularViewChanges { primaryWatch = PrimaryWatch(configuration) }
         catchUpAllowed = Array(repeating: Instant(nanoseconds: 0), count: configuration.size.replicas)
     }
 
@@ -145,7 +149,7 @@ public struct Replica: ~Copyable {
     /// When ``timePassed(now:into:)`` wants to be called; nil for never.
     public var deadline: Instant? {
         var earliest = stallDeadline
-        for other in [newViewDeadline, viewChangeResend, requestDeadline, requestFetch] {
+        for other in [newViewDeadline, viewChangeResend, requestDeadline, requestFetch, primaryWatch?.deadline] {
             guard let other else { continue }
             earliest = min(earliest ?? other, other)
         }
@@ -168,7 +172,7 @@ public struct Replica: ~Copyable {
         case .requests(let requests): onRequests(requests, now: now, into: &effects)
         case .vote(let vote): onVote(vote, from: peer, now: now, into: &effects)
         case .checkpoint(let checkpoint): onCheckpoint(checkpoint, into: &effects)
-        case .forward(let request): onForward(request, from: peer, into: &effects)
+        case .forward(let request): onForward(request, from: peer, now: now, into: &effects)
         case .catchUp(let catchUp): onCatchUp(catchUp, from: peer, now: now, into: &effects)
         case .committed(let committed): onCommitted(committed, from: peer, into: &effects)
         case .certificate(let certificate): onCertificate(certificate, from: peer, into: &effects)
@@ -176,6 +180,8 @@ public struct Replica: ~Copyable {
         case .newView(let newView): onNewView(newView, from: peer, into: &effects)
         case .fetch(let fetch): onFetch(fetch, from: peer, now: now, into: &effects)
         case .batch(let body): onBatch(body, now: now, into: &effects)
+        case .idle(let idle): onIdle(idle, from: peer, now: now, into: &effects)
+        case .ping(let ping): onPing(ping, from: peer, now: now, into: &effects)
         case .stateRequest, .stateAnswer: invariantViolated("state transfer is the shell's")
         }
         watchForStall(now)
@@ -185,12 +191,14 @@ public struct Replica: ~Copyable {
     public mutating func peerConnected(_ peer: ReplicaID, now: ClockReading, into effects: inout [Effect]) {
         ask(.replica(peer), into: &effects)
         askSoon(now)
+        ping(peer, now: now, into: &effects)
         watchForStall(now)
     }
 
     /// A turn of the shell ends: everything that arrived was handed in. The primary proposes what waits.
     public mutating func turnEnded(now: ClockReading, into effects: inout [Effect]) {
         propose(now: now, into: &effects)
+        judgePrimary(now: now, into: &effects)
         watchForStall(now)
         watchRequests(now)
     }
@@ -206,7 +214,7 @@ public struct Replica: ~Copyable {
         }
         if let due = newViewDeadline, due <= now.monotonic {
             // The new primary had its time: the next one's turn, with twice as much.
-            leaveView(for: View(view.rawValue + 1), now: now, into: &effects)
+            leaveView(for: View(view.rawValue + 1), because: .newViewTimer, now: now, into: &effects)
         }
         if let due = requestFetch, due <= now.monotonic {
             fetchRequests(into: &effects)
@@ -214,10 +222,12 @@ public struct Replica: ~Copyable {
         if let due = requestDeadline, due <= now.monotonic, !waitAgain(sinceDue: due, now: now),
             !forwardWatched(now: now, into: &effects)
         {
-            leaveView(for: View(view.rawValue + 1), now: now, into: &effects)
+            leaveView(for: View(view.rawValue + 1), because: .requestTimer, now: now, into: &effects)
         }
+        passWatchTime(now: now, into: &effects)
         watchForStall(now)
         watchRequests(now)
+        judgePrimary(now: now, into: &effects)
     }
 
     // MARK: What the parts share

@@ -32,6 +32,10 @@ public enum PeerMessage: Sendable {
     case committed(Committed)
     /// The certificate of a stable checkpoint, for a replica that asked for what it missed.
     case certificate(Unverified<CheckpointCertificate>)
+    /// The primary has nothing to propose.
+    case idle(Idle)
+    /// A round trip is measured.
+    case ping(Ping)
     /// A question for parts of a checkpoint's state, as the state store encodes it. The shell's, not the engine's.
     case stateRequest([UInt8])
     /// An answer to such a question.
@@ -71,6 +75,10 @@ public enum PeerMessage: Sendable {
             self = .committed(try Committed(decoding: source, in: range))
         case CheckpointCertificate.type:
             self = .certificate(Unverified(try CheckpointCertificate(decoding: source, in: range)))
+        case Idle.type:
+            self = .idle(try Idle(decoding: source, in: range))
+        case Ping.type:
+            self = .ping(try Ping(decoding: source, in: range))
         case Self.stateRequestType:
             self = .stateRequest(try Self.body(source, range))
         case Self.stateAnswerType:
@@ -96,6 +104,8 @@ public enum PeerMessage: Sendable {
         case .batch(let message): message.encoded
         case .committed(let message): message.encoded
         case .certificate(let message): message.claim.encoded
+        case .idle(let message): message.encoded
+        case .ping(let message): message.encoded
         case .stateRequest(let body): [Self.stateRequestType] + body
         case .stateAnswer(let body): [Self.stateAnswerType] + body
         }

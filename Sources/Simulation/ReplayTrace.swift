@@ -106,7 +106,7 @@ public struct ReplayTrace {
         switch event {
         case .stable(let sequence): ("=", "\(sequence) stable")
         case .accused(let peer, let accusation): ("!", "\(peer) accused: \(accusation.rawValue)")
-        case .leftView(let view): ("!", "leaves its view for \(view)")
+        case .leftView(let view, let reason): ("!", "leaves its view for \(view): \(reason.rawValue)")
         case .enteredView(let view): ("!", "enters \(view)")
         case .diverged(let sequence): ("!", "a quorum has another state at \(sequence)")
         case .fetchesState(let sequence): ("!", "fetches the state of \(sequence)")

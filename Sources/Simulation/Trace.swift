@@ -65,6 +65,10 @@ struct MessageSummary {
             self.init("COMMITTED", nil, said.sequence, said.digest.prefix)
         case .certificate(let said):
             self.init("CERTIFICATE", nil, said.claim.sequence, said.claim.root.prefix)
+        case .idle(let said):
+            self.init("IDLE", said.view, said.through, 0)
+        case .ping(let said):
+            self.init(said.isAnswer ? "PONG" : "PING", tag: said.number)
         case .stateRequest(let body):
             self.init("STATE?", tag: Digest.of(body).prefix)
         case .stateAnswer(let body):

@@ -104,6 +104,7 @@ struct ClientOptions: ParsableArguments {
 extension ClusterFile.ProtocolName: ExpressibleByArgument {}
 extension ClusterFile.Dissemination: ExpressibleByArgument {}
 extension ClusterFile.Durability: ExpressibleByArgument {}
+extension ClusterFile.Switch: ExpressibleByArgument {}
 
 /// How much a process logs.
 enum LogLevel: String, CaseIterable, ExpressibleByArgument {

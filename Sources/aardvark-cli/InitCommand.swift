@@ -33,6 +33,15 @@ struct PlanOptions: ParsableArguments {
     @Option(
         name: .long,
         help: ArgumentHelp(
+            "Whether primaries are watched and replaced when they are slow, unfair or silent: on or off. "
+                + "(default: on with aardvark, off with pbft)"
+        )
+    )
+    var regularViewChanges: ClusterFile.Switch?
+
+    @Option(
+        name: .long,
+        help: ArgumentHelp(
             "Where to start looking for free ports: a cluster of n replicas needs n x n.",
             valueName: "port"
         )
@@ -57,6 +66,7 @@ struct PlanOptions: ParsableArguments {
         plan.protocolName = protocolName ?? plan.protocolName
         plan.durability = durability ?? plan.durability
         plan.dissemination = dissemination ?? plan.dissemination
+        plan.regularViewChanges = regularViewChanges
         plan.basePort = basePort
         if !host.isEmpty { plan.hosts = host }
         return plan

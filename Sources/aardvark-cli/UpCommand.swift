@@ -101,6 +101,10 @@ struct UpCommand: AsyncParsableCommand {
                 option == file.dissemination
                     ? nil : "dissemination \(file.dissemination.rawValue), not \(option.rawValue)"
             },
+            plan.regularViewChanges.flatMap { option in
+                option == file.regularViewChanges
+                    ? nil : "regular view changes \(file.regularViewChanges.rawValue), not \(option.rawValue)"
+            },
         ]
         if let difference = differences.compactMap(\.self).first {
             throw OperatorError(.usage, "\(path): this cluster has \(difference); choose another --directory")

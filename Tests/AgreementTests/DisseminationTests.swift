@@ -5,7 +5,7 @@ import Testing
 
 /// Requests that clients send to every replica, and proposals that name them (PBFT section 5.1.5).
 struct DisseminationTests {
-    private static let switches: [ProtocolSwitches] = [ProtocolSwitches.pbft, .aardvark].map {
+    private static let switches: [ProtocolSwitches] = [ProtocolSwitches.pbft, .unwatched].map {
         var switches = $0
         switches.dissemination = .all
         return switches

@@ -91,7 +91,7 @@ struct ParkingTests {
         #expect(replica.accusations(.forgedRequest, of: 0) == 1)
     }
 
-    @Test(arguments: [ProtocolSwitches.pbft, .aardvark])
+    @Test(arguments: [ProtocolSwitches.pbft, .unwatched])
     func `a batch too far from my clock, either way, is parked and accepted when vouched for`(
         switches: ProtocolSwitches
     ) {

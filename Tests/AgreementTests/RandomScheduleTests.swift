@@ -116,7 +116,7 @@ private struct RandomRun {
         clientWindow = [1, 4][random.below(2)]
         limits.clientWindow = clientWindow
         cluster = TestCluster(
-            keys: Keys(switches: random.chance(30) ? .pbft : .aardvark),
+            keys: Keys(switches: random.chance(30) ? .pbft : .unwatched),
             limits: limits,
             window: clientWindow,
             bundle: 1 + random.below(2)

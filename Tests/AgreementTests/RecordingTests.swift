@@ -55,9 +55,9 @@ struct RecordingTests {
     }
 
     private static let everySwitch: [ProtocolSwitches] = {
-        var toAll = ProtocolSwitches.aardvark
+        var toAll = ProtocolSwitches.unwatched
         toAll.dissemination = .all
-        return [.pbft, .aardvark, toAll]
+        return [.pbft, .aardvark, .unwatched, toAll]
     }()
 
     /// Batches, checkpoints, and the loss of the primary.
@@ -186,7 +186,7 @@ struct RecordingTests {
     }
 
     @Test func `A run with one other input deviates there`() throws {
-        let recorder = try #require(eventfulRun(.aardvark)[1].recorder)
+        let recorder = try #require(eventfulRun(.unwatched)[1].recorder)
         var seen = 0
         for target in UInt64(1)...UInt64(recorder.starts.count) {
             var isChanged = false
@@ -275,8 +275,10 @@ struct RecordingTests {
     }
 
     @Test func `The header has every setting`() {
-        let settings =
-            Mirror(reflecting: Limits()).children.count + Mirror(reflecting: ProtocolSwitches.pbft).children.count
+        let limits = Mirror(reflecting: Limits()).children.count
+        // The thresholds of the watch over the primary are one of the limits.
+        let thresholds = Mirror(reflecting: RobustnessLimits.Monitoring()).children.count - 1
+        let settings = limits + thresholds + Mirror(reflecting: ProtocolSwitches.pbft).children.count
         #expect(RecordingSettings.count == settings)
     }
 

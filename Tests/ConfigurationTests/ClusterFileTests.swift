@@ -116,6 +116,10 @@ private func line(of part: String, in text: String) throws -> Int {
                 "\ndissemination: primary", "\ndissemination: some",
                 "dissemination: expected primary or all, found \"some\""
             ),
+            (
+                "\nregular-view-changes: on", "\nregular-view-changes: yes",
+                "regular-view-changes: expected on or off, found \"yes\""
+            ),
             ("# tuning:", "tuning:\n  batchByte: 7\n#", "tuning: unknown field \"batchByte\""),
             (
                 "# tuning:", "tuning:\n  clientWindow: 65\n#",

@@ -84,6 +84,10 @@ enum Canonical {
             return [0x1f] + integer(message.sequence.rawValue) + message.digest.bytes
         case .certificate(let message):
             return [0x1e] + bytes(message.claim.checkpoints)
+        case .idle(let message):
+            return [0x20] + integer(message.view.rawValue) + integer(message.through.rawValue)
+        case .ping(let message):
+            return [0x21, message.isAnswer ? 1 : 0] + integer(message.number)
         case .stateRequest(let body):
             return [0x1a] + body
         case .stateAnswer(let body):

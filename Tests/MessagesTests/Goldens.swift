@@ -274,6 +274,12 @@ struct Golden: Sendable, CustomTestStringConvertible {
                     )
                 )
             ),
+            golden(
+                "idle",
+                "The primary of view 5 has proposed nothing beyond 300.",
+                .idle(Idle(view: view, through: sequence))
+            ),
+            golden("ping", "A question for an answer.", .ping(Ping(isAnswer: false, number: 300))),
         ]
     }
 

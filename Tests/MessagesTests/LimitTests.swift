@@ -304,8 +304,12 @@ struct LimitTests {
         }
     }
 
-    @Test func `A FETCH has one of three subjects, and a CATCH-UP's sender one of three standings`() throws {
-        for (name, offset, first, field) in [("fetch-batch", 1, 3, .kind), ("catch-up", 9, 3, .flag)]
+    @Test func `A FETCH has one of three subjects, a CATCH-UP's sender one of three standings, and a PING is an answer or not`()
+        throws
+    {
+        for (name, offset, first, field) in [
+            ("fetch-batch", 1, 3, .kind), ("catch-up", 9, 3, .flag), ("ping", 1, 2, .flag),
+        ]
             as [(String, Int, UInt8, MalformedMessage.StaticField)]
         {
             var bytes = try Golden.named(name).message()

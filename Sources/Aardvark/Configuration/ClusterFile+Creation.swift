@@ -25,6 +25,9 @@ extension ClusterFile {
         /// To whom clients send their requests.
         public var dissemination = Dissemination.primary
 
+        /// Whether primaries are watched and replaced when they are slow, unfair or silent; nil for what the protocol does.
+        public var regularViewChanges: Switch?
+
         /// The settings of the protocol.
         public var tuning = Tuning()
 
@@ -145,6 +148,7 @@ extension ClusterFile {
             protocolName: plan.protocolName,
             durability: plan.durability,
             dissemination: plan.dissemination,
+            regularViewChanges: plan.regularViewChanges ?? plan.protocolName.regularViewChanges,
             tuning: plan.tuning,
             replicas: replicas,
             clients: Array(members[size.replicas..<(size.replicas + plan.clients)]),

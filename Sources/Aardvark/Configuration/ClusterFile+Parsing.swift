@@ -28,7 +28,7 @@ extension ClusterFile {
         let root = try ConfigurationField.root(of: text, file: path)
         let fields = try root.fields(
             required: ["version", "cluster", "protocol", "durability", "replicas", "clients"],
-            optional: ["administrators", "dissemination", "tuning"]
+            optional: ["administrators", "dissemination", "regular-view-changes", "tuning"]
         )
         let version = try fields.field("version")
         if try version.integer(in: 0...Int.max) != Self.formatVersion {
@@ -40,6 +40,8 @@ extension ClusterFile {
         durability = try fields.field("durability").choice(of: Durability.self)
         dissemination =
             try fields.optional("dissemination")?.choice(of: Dissemination.self) ?? .primary
+        regularViewChanges =
+            try fields.optional("regular-view-changes")?.choice(of: Switch.self) ?? protocolName.regularViewChanges
         tuning = try fields.optional("tuning").map(Self.tuning) ?? Tuning()
 
         var seen = Seen()

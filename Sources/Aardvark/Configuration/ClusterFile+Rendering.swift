@@ -24,6 +24,10 @@ extension ClusterFile {
             # To whom clients send their requests: primary (to all after a time-out) or all (proposals then name them by digests).
             dissemination: \(dissemination.rawValue)
 
+            # Whether primaries are watched, and replaced when they are slow, unfair or silent; without this line: on with aardvark,
+            # off with pbft. All replicas must agree.
+            regular-view-changes: \(regularViewChanges.rawValue)
+
             # The protocol's settings. A line with a # in front shows the default.
 
             """

@@ -35,6 +35,15 @@ public struct ClusterFile: Hashable, Sendable {
         case all
     }
 
+    /// Whether a mechanism is on: each of those that make `aardvark` out of `pbft` can be switched alone, to measure what it does.
+    public enum Switch: String, CaseIterable, Hashable, Sendable {
+        /// The mechanism is on.
+        case on
+
+        /// The mechanism is off.
+        case off
+    }
+
     /// What a replica's state survives.
     public enum Durability: String, CaseIterable, Hashable, Sendable {
         /// The loss of power: nothing is said before what it rests on is on the disk itself.
@@ -119,6 +128,9 @@ public struct ClusterFile: Hashable, Sendable {
 
     /// To whom clients send their requests.
     public let dissemination: Dissemination
+
+    /// Whether primaries are watched, and replaced when they are slow, unfair or silent (Aardvark section 5.3).
+    public let regularViewChanges: Switch
 
     /// The settings of the protocol.
     public let tuning: Tuning

@@ -76,6 +76,12 @@ struct FairnessWatch: Sendable {
         if watched.isEmpty { clear() }
     }
 
+    /// Nothing of a client is watched any more.
+    mutating func forget(_ client: ClientID) {
+        watched[client] = nil
+        if watched.isEmpty { clear() }
+    }
+
     /// Nothing is watched any more.
     mutating func clear() {
         self = FairnessWatch(pipelineDepth: Int(pipelineDepth))

@@ -111,6 +111,9 @@ struct PrimaryMonitor: Sendable {
         (limits.forwardNanoseconds + roundTrips.representative) * backOff.factor
     }
 
+    /// The round trip that bounds are scaled by, in nanoseconds.
+    var roundTrip: UInt64 { roundTrips.representative }
+
     /// How many forwarded requests are watched.
     var watchedRequests: Int { fairness.count }
 
@@ -288,6 +291,11 @@ struct PrimaryMonitor: Sendable {
     /// A request was executed, or its session is over.
     mutating func ended(_ request: WatchedRequest) {
         fairness.end(request)
+    }
+
+    /// A client was removed or has another key: what it has asked takes no effect any more.
+    mutating func forget(_ client: ClientID) {
+        fairness.forget(client)
     }
 
     // MARK: Time

@@ -45,6 +45,9 @@ struct RequiredThroughput: Sendable {
     /// How many times as long as usual the grace period is: doubled by each view that was too slow from the start.
     private(set) var graceFactor: UInt64 = 1
 
+    /// The work a second in the last interval that was measured; nil before there was one.
+    private(set) var observed: UInt64?
+
     // Of this view.
     private var graceEnd: Instant?
     private var viewEnd = Instant(nanoseconds: 0)
@@ -141,6 +144,7 @@ struct RequiredThroughput: Sendable {
         let elapsed = now.nanoseconds(since: interval.start)
         guard elapsed >= limits.measuringNanoseconds else { return nil }
         let observed = interval.work.scaled(by: 1_000_000_000, over: elapsed)
+        self.observed = observed
         measuredWork = measuredWork.added(interval.work)
         measuredNanoseconds = measuredNanoseconds.added(elapsed)
         self.interval = Interval(start: now, required: required)

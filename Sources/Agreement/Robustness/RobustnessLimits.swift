@@ -151,6 +151,8 @@ public struct RobustnessLimits: Hashable, Sendable {
         public var idleHeartbeats: UInt64 = 10
         /// How long a primary may take to take in a forwarded request, beside the round trip.
         public var forwardNanoseconds: UInt64 = 10_000_000
+        /// How often the round trip to each peer is measured.
+        public var pingNanoseconds: UInt64 = 1_000_000_000
         /// How often the one back-off doubles at most: with 10, heartbeats grow to 41 s and grace periods to 1.4 hours.
         public var mostDoublings = 10
         /// How many batches proposed in views that execute something take back one doubling.
@@ -182,7 +184,7 @@ public struct RobustnessLimits: Hashable, Sendable {
 
         var problem: String? {
             let durations = [
-                heartbeatNanoseconds, pauseIntervalNanoseconds, forwardNanoseconds, graceNanoseconds,
+                heartbeatNanoseconds, pauseIntervalNanoseconds, forwardNanoseconds, pingNanoseconds, graceNanoseconds,
                 measuringNanoseconds, idleNanoseconds,
             ]
             if !durations.allSatisfy(isDuration) {

@@ -86,6 +86,7 @@ final class TestReplica {
     var isLearning: Bool { engine.isLearning }
     var view: View { engine.view }
     var deadline: Instant? { engine.deadline }
+    var watchStatus: PrimaryWatchStatus? { engine.watchStatus }
     var certificate: [Checkpoint] { engine.checkpoints.certificate }
 
     private var now: ClockReading {
@@ -156,7 +157,7 @@ final class TestReplica {
 
     /// Leaves the view, as a suspicion of this replica's own would make it.
     func suspect() {
-        engine.leaveView(for: View(engine.view.rawValue + 1), now: now, into: &effects)
+        engine.leaveView(for: View(engine.view.rawValue + 1), because: .requestTimer, now: now, into: &effects)
         drain()
     }
 
