@@ -518,6 +518,8 @@ struct ReplicaCounters {
     private var requests: UInt64 = 0
     private var operations: UInt64 = 0
     private var stableCheckpoints: UInt64 = 0
+    private var blacklistedClients: UInt64 = 0
+    private var blacklistedReplicas: UInt64 = 0
     private var divergences: UInt64 = 0
     private var stalls: UInt64 = 0
     private var rollbacks: UInt64 = 0
@@ -536,6 +538,8 @@ struct ReplicaCounters {
             self.requests += UInt64(requests)
             self.operations += UInt64(operations)
         case .stable: stableCheckpoints += 1
+        case .blacklisted(.client): blacklistedClients += 1
+        case .blacklisted(.forwarded): blacklistedReplicas += 1
         case .diverged: divergences += 1
         case .stalled: stalls += 1
         case .rolledBack: rollbacks += 1
@@ -564,50 +568,11 @@ struct ReplicaCounters {
             .init("views_entered", viewsEntered),
             .init("state_transfers", stateTransfers),
             .init("stalls", stalls),
+            .init("clients_blacklisted", blacklistedClients),
+            .init("forwarders_blacklisted", blacklistedReplicas),
             .init("executions_rolled_back", rollbacks),
         ] + ViewChangeReason.allCases.map { .init("views_left_\($0.rawValue)", viewsLeft[$0, default: 0]) }
             + DropReason.allCases.map { .init("dropped_\($0.rawValue)", dropped[$0, default: 0]) }
             + Accusation.allCases.map { .init("accused_\($0.rawValue)", accusations[$0, default: 0]) }
-    }
-}
-
-extension ClusterFile {
-    /// The switches that make the protocol of this file out of the engine.
-    var switches: ProtocolSwitches {
-        var switches = protocolName.switches
-        switches.dissemination =
-            switch dissemination {
-            case .primary: .primary
-            case .all: .all
-            }
-        switches.regularViewChanges = regularViewChanges == .on
-        return switches
-    }
-}
-
-extension ClusterFile.ProtocolName {
-    var switches: ProtocolSwitches {
-        switch self {
-        case .pbft: .pbft
-        case .aardvark: .aardvark
-        }
-    }
-
-    /// Whether the protocol watches its primaries unless the cluster file says otherwise.
-    var regularViewChanges: ClusterFile.Switch { switches.regularViewChanges ? .on : .off }
-}
-
-extension ClusterFile.Tuning {
-    /// The engine's bounds as this file sets them.
-    var limits: Limits {
-        var limits = Limits()
-        limits.batchBytes = batchBytes
-        limits.batchRequests = batchRequests
-        limits.pipelineDepth = pipelineDepth
-        limits.checkpointInterval = checkpointInterval
-        limits.logWindow = window
-        limits.clientWindow = clientWindow
-        limits.viewChangeNanoseconds = UInt64(requestTimeoutMilliseconds) * 1_000_000
-        return limits
     }
 }

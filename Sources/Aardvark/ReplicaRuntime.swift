@@ -369,6 +369,11 @@ final class ReplicaRuntime: TransportDelegate, ReplicaOutlet {
                 "replica misbehaved",
                 metadata: ["peer": "\(peer)", "accusation": "\(accusation.rawValue)", "suppressed": "\(suppressed)"]
             )
+        case .blacklisted(let source):
+            logger.warning(
+                "a request with a wrong signature: its sender is blacklisted",
+                metadata: ["sender": "\(source)"]
+            )
         case .diverged(let sequence):
             logger.error(
                 "a quorum has another state than this replica: its memory is damaged or its service is not deterministic",

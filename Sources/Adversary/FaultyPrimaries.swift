@@ -123,6 +123,49 @@ public struct ExcludeAndMute: ReplicaBehaviour {
     ) -> Fate<ReadReply> { .drop }
 }
 
+/// `smart`: a primary that is as slow as it may be without being replaced: in its grace period, and while nothing is required of it, it
+/// proposes just often enough to be no standstill, then just as much as is required.
+///
+/// PBFT: as `delay`. Aardvark: it costs its grace periods, and a tenth of the throughput for as long as it then meets a requirement that
+/// rises. Source: Aardvark sections 5.3 and 6.3; Aublin, Ben Mokhtar and Quema (ICDCS 2013) section III.
+public struct SmartPrimary: ReplicaBehaviour {
+    private let monitoring: RobustnessLimits.Monitoring
+    private var since: (view: View, at: UInt64)?
+    private var last: (sequence: SequenceNumber, at: UInt64)?
+
+    /// Keeps just above what these thresholds require.
+    public init(_ monitoring: RobustnessLimits.Monitoring) {
+        self.monitoring = monitoring
+    }
+
+    /// Delays its proposals.
+    public mutating func send(_ message: PeerMessage, to peer: ReplicaID, as faulty: inout FaultyReplica) -> Fate<
+        PeerMessage
+    > {
+        guard case .prePrepare(let said) = message else { return .pass }
+        if let last, last.sequence == said.sequence { return .delay(last.at - min(last.at, faulty.now)) }
+        if since?.view != said.view {
+            since = (said.view, faulty.now)
+            last = nil
+        }
+        // Of the time that a batch may take to be committed, some is left for its votes.
+        let longest = monitoring.heartbeatNanoseconds * monitoring.progressHeartbeats * 3 / 4
+        let factor = (faulty.watch?.graceFactor ?? 1) * (faulty.watch?.backOffFactor ?? 1)
+        let graceEnd = (since?.at ?? 0) + monitoring.graceNanoseconds * factor
+        var gap = longest
+        if let required = faulty.watch?.required, faulty.now + longest >= graceEnd {
+            let work = said.batch.requests.reduce(0) {
+                $0 + monitoring.requestWork + UInt64($1.operationCount) * monitoring.operationWork
+            }
+            // Two in a hundred more than required.
+            gap = min(longest, work * 980_000_000 / max(required, 1))
+        }
+        let at = max(faulty.now, min((last?.at ?? faulty.now) + gap, faulty.now + longest))
+        last = (said.sequence, at)
+        return .delay(at - faulty.now)
+    }
+}
+
 /// `small-batches`: a primary that puts one request into each batch.
 ///
 /// PBFT: stays, at a fraction of the throughput. Aardvark: misses the required throughput under load. Source: Aardvark section 4.3.

@@ -1,3 +1,4 @@
+import Agreement
 import Messages
 
 /// The profiles by name.
@@ -134,6 +135,7 @@ public enum Profiles {
             let backups = Array(setting.size.members.dropFirst(setting.size.faults))
             return ExcludeAndMute(excluded: setting.random.sample(setting.size.faults, of: backups))
         },
+        primary("smart", "just as slow as it may be", needs: []) { _ in SmartPrimary(RobustnessLimits.Monitoring()) },
         primary("small-batches", "one request a batch", needs: []) { _ in SmallBatches() },
         primary("starve-client", "never orders one client's requests") { setting in
             StarveClient(victim: setting.clients.first ?? ClientID(1))

@@ -141,6 +141,9 @@ public struct FaultyReplica: Sendable {
     /// The high water mark of the replica inside.
     public var high = SequenceNumber.zero
 
+    /// What the replica inside would require of a primary; nil where it watches none.
+    public var watch: PrimaryWatchStatus?
+
     private var utterances: [Utterance] = []
 
     /// Describes a faulty replica at its start.

@@ -35,7 +35,7 @@ extension PeerMessage {
         case .stateRequest(let body), .stateAnswer(let body): 64 + body.count
         case .fetch(let message):
             if case .requests(_, _, let places) = message.subject { 64 + 2 * places.count } else { 64 }
-        case .vote, .checkpoint, .catchUp, .committed: 128
+        case .vote, .checkpoint, .catchUp, .committed, .idle, .ping: 128
         }
     }
 }

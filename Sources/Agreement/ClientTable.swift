@@ -93,6 +93,8 @@ struct ClientTable: Sendable {
         case waiting(Verified<Request>)
         /// It was executed: send this again.
         case answered(AddressedReply)
+        /// It names what is not current: tell its client what is.
+        case outdated(AddressedReply)
         /// Drop it.
         case drop(DropReason)
     }
@@ -140,10 +142,10 @@ struct ClientTable: Sendable {
         let entry = entries[position]
         guard let key = entry.key else { return .drop(.unknownClient) }
         if request.keyEpoch != entry.epoch {
-            return .answered(refusal(of: request, .otherKeyEpoch, entry.epoch.rawValue, view))
+            return .outdated(refusal(of: request, .otherKeyEpoch, entry.epoch.rawValue, view))
         }
         if request.session < entry.session {
-            return .answered(refusal(of: request, .sessionOutdated, entry.session.rawValue, view))
+            return .outdated(refusal(of: request, .sessionOutdated, entry.session.rawValue, view))
         }
         if request.kind == .openSession {
             if let opening = entry.opening, opening.value.digest == request.digest { return .waiting(opening) }

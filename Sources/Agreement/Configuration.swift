@@ -102,6 +102,8 @@ public struct Limits: Hashable, Sendable {
     public var waitingReadBytes = 16 << 20
     /// How far a fresh batch's time may be from this replica's clock, either way, before it is parked.
     public var clockToleranceNanoseconds: UInt64 = 10_000_000_000
+    /// The back-off of cached replies, where requests are signed.
+    public var resending = RobustnessLimits.Resending()
     /// The thresholds of the watch over the primary, where ``ProtocolSwitches/regularViewChanges`` is on.
     public var monitoring = RobustnessLimits.Monitoring()
 
@@ -135,7 +137,7 @@ public struct Limits: Hashable, Sendable {
         if waitingReads < 0 || waitingReadBytes < 0 { return "the bounds on waiting reads must not be negative" }
         if answerBytes < 1 { return "a peer's question must be answered" }
         if catchUpBatches < 1 { return "an answer to a CATCH-UP must cover at least 1 batch" }
-        return monitoring.problem
+        return resending.problem ?? monitoring.problem
     }
 }
 

@@ -166,6 +166,8 @@ struct EffectDigest {
         case .fetchesState(let sequence): add(10, sequence.rawValue)
         case .stalled(let sequence): add(11, sequence.rawValue)
         case .learning(let isLearning): add(12, isLearning ? 1 : 0)
+        case .blacklisted(.client(let client)): add(13, UInt64(client.rawValue))
+        case .blacklisted(.forwarded(let peer)): add(14, UInt64(peer.rawValue))
         }
     }
 }

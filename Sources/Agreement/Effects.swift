@@ -50,9 +50,19 @@ public enum Recipient: Hashable, Sendable {
 /// Where a request came from. Whom to blame for a bad one depends on it: the owner of the channel, nobody else.
 public enum RequestSource: Hashable, Sendable {
     /// The client's own channel.
-    case client
+    case client(ClientID)
     /// A replica forwarded it.
     case forwarded(by: ReplicaID)
+}
+
+extension RequestSource: CustomStringConvertible {
+    /// For example `c3`, or `forwards of r2`.
+    public var description: String {
+        switch self {
+        case .client(let client): "\(client)"
+        case .forwarded(let replica): "forwards of \(replica)"
+        }
+    }
 }
 
 /// A batch at its place, as a batch that waits for the verdict on its requests is named.
@@ -171,6 +181,9 @@ public enum Event: Hashable, Sendable {
     case dropped(DropReason)
     /// A peer did what no correct replica does.
     case accused(ReplicaID, Accusation)
+    /// The sender of a request with a wrong signature is not listened to any more: a client on its own channel, or a replica that
+    /// forwards.
+    case blacklisted(RequestSource)
     /// A batch was proposed with so many requests.
     case proposed(SequenceNumber, requests: Int)
     /// A batch that was executed tentatively was taken back.
@@ -206,6 +219,10 @@ public enum DropReason: String, Hashable, Sendable, CaseIterable {
     case duplicateRequest = "duplicate_request"
     /// The client has too many bytes waiting.
     case clientBytes = "client_bytes"
+    /// Its sender is blacklisted.
+    case blacklisted
+    /// The reply was sent again a short time ago.
+    case resentAlready = "resent_already"
     /// The request carries the other protocol's authentication.
     case wrongScheme = "wrong_scheme"
     /// The request's signature or MAC is wrong.

@@ -94,7 +94,9 @@ extension Input {
 
     private static func append(_ source: RequestSource, to bytes: inout [UInt8]) {
         switch source {
-        case .client: bytes.append(0)
+        case .client(let client):
+            bytes.append(0)
+            bytes.append(littleEndian: client.rawValue)
         case .forwarded(let peer):
             bytes.append(1)
             bytes.append(peer.rawValue)
@@ -213,7 +215,9 @@ extension Input {
         _ reader: inout ByteReader,
         _ source: [UInt8]
     ) throws(MalformedMessage) -> Input {
-        let origin: RequestSource = try reader.readFlag() ? .forwarded(by: reader.readReplica()) : .client
+        let origin: RequestSource =
+            try reader.readFlag()
+            ? .forwarded(by: reader.readReplica()) : .client(ClientID(reader.readUInt32()))
         guard try reader.readFlag() else {
             try reader.finish()
             return .requestChecked(nil, from: origin)

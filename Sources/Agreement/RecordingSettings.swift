@@ -70,6 +70,8 @@ enum RecordingSettings {
         Setting("waiting_reads", count: \.waitingReads),
         Setting("waiting_read_bytes", count: \.waitingReadBytes),
         Setting("clock_tolerance_nanoseconds", number: \.clockToleranceNanoseconds),
+        Setting("resending_shortest_slot_nanoseconds", number: \.resending.shortestSlotNanoseconds),
+        Setting("resending_longest_slot_nanoseconds", number: \.resending.longestSlotNanoseconds),
         Setting("monitoring_heartbeat_nanoseconds", number: \.monitoring.heartbeatNanoseconds),
         Setting("monitoring_pause_nanoseconds", number: \.monitoring.pauseNanoseconds),
         Setting("monitoring_pause_interval_nanoseconds", number: \.monitoring.pauseIntervalNanoseconds),

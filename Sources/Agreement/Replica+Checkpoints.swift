@@ -136,7 +136,7 @@ extension Replica {
         executed = sequence
         let restored = clients.restore(records)
         agreedTime = restored.time
-        if !restored.changed.isEmpty { effects.append(.clientsChanged(restored.changed)) }
+        if !restored.changed.isEmpty { onClientsChanged(restored.changed, into: &effects) }
         progressed()
         releaseReads(into: &effects)
         judgeAgain(sequence.next, into: &effects)

@@ -209,9 +209,9 @@ extension Replica {
         records.append(SystemRecord(key: StateKey.agreedTime.bytes, value: Self.encoded(agreedTime)))
         effects.append(.record(records))
         let changed = administration.flatMap(\.changed)
-        if !changed.isEmpty { effects.append(.clientsChanged(changed)) }
+        if !changed.isEmpty { onClientsChanged(changed, into: &effects) }
         effects.append(.note(.executed(sequence, requests: requests.count, operations: operations)))
-        noteExecuted(execution, operations: operations, changed: changed)
+        noteExecuted(execution, operations: operations)
         executed = sequence
         isBehind = false
         // The view works, so the next suspicion starts from T again.
@@ -223,6 +223,15 @@ extension Replica {
         }
         judgeAgain(sequence.next, into: &effects)
         executeNext(into: &effects)
+    }
+
+    /// Clients were removed or have other keys.
+    mutating func onClientsChanged(_ changed: [ClientID], into effects: inout [Effect]) {
+        for client in changed {
+            admission?.forget(client)
+            primaryWatch?.monitor.forget(client)
+        }
+        effects.append(.clientsChanged(changed))
     }
 
     private static func payload(for request: Request, results: [[UInt8]]) -> Reply.Payload {

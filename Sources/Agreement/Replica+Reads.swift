@@ -54,6 +54,7 @@ extension Replica {
         into effects: inout [Effect]
     ) {
         guard clients.key(of: client) != nil else { return drop(.unknownClient, into: &effects) }
+        if admission?.isBlacklisted(.client(client)) == true { return drop(.blacklisted, into: &effects) }
         // What prepared here before the store was lost is not known, so nothing can be waited for.
         guard learning == nil else { return drop(.learning, into: &effects) }
         let fence = fence

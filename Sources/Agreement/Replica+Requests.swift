@@ -7,7 +7,7 @@ extension Replica {
     ///
     /// The shell makes sure that the channel is that client's: a request that claims another client never gets here.
     public mutating func receive(_ request: Unverified<Request>, now: ClockReading, into effects: inout [Effect]) {
-        admit(request, from: .client, now: now, into: &effects)
+        admit(request, from: .client(request.claim.client), now: now, into: &effects)
     }
 
     mutating func onForward(
@@ -26,6 +26,7 @@ extension Replica {
         now: ClockReading,
         into effects: inout [Effect]
     ) {
+        if admission?.isBlacklisted(source) == true { return drop(.blacklisted, into: &effects) }
         guard hasRightScheme(request.claim) else { return drop(.wrongScheme, into: &effects) }
         switch clients.admission(of: request.claim, in: logView) {
         case .check(let key):
@@ -33,13 +34,17 @@ extension Replica {
         case .waiting(let known):
             // A client that sends a request again to a backup has waited too long for the primary.
             if noteAskedAgain(known.value) { return }
-            // Where the primary is watched, it was handed the request in this view already, and is again if it does not propose it.
-            if source == .client, isActive, !isPrimary, primaryWatch == nil {
+            if case .client = source, isActive, !isPrimary {
                 forward(known, now: now, into: &effects)
             } else {
                 drop(.duplicateRequest, into: &effects)
             }
         case .answered(let reply):
+            guard admission?.mayResend(WatchedRequest(request.claim), now: now.monotonic) ?? true else {
+                return drop(.resentAlready, into: &effects)
+            }
+            effects.append(.reply([reply], after: logPosition))
+        case .outdated(let reply):
             effects.append(.reply([reply], after: logPosition))
         case .drop(let reason):
             drop(reason, into: &effects)
@@ -66,13 +71,18 @@ extension Replica {
         now: ClockReading,
         into effects: inout [Effect]
     ) {
-        guard let request else { return drop(.badAuthentication, into: &effects) }
+        guard let request else {
+            drop(.badAuthentication, into: &effects)
+            guard let admission, !admission.isBlacklisted(source) else { return }
+            self.admission?.blame(source)
+            return effects.append(.note(.blacklisted(source)))
+        }
         // Whatever happened since the check was asked for counts: the same request may have come twice, or been executed.
         guard case .check = clients.admission(of: request.value, in: logView) else {
             return drop(.duplicateRequest, into: &effects)
         }
         clients.keep(request)
-        if isActive, !isPrimary, source == .client { handOver(request, now: now, into: &effects) }
+        if case .client = source, isActive, !isPrimary { handOver(request, now: now, into: &effects) }
         completeProposals(with: request.value, now: now, into: &effects)
     }
 

@@ -105,7 +105,7 @@ extension Replica {
     // MARK: Execution
 
     /// A batch was executed: the monitor is told at the end of the turn.
-    mutating func noteExecuted(_ execution: Execution, operations: Int, changed: [ClientID]) {
+    mutating func noteExecuted(_ execution: Execution, operations: Int) {
         guard primaryWatch?.isOn == true else { return }
         let sequence = execution.sequence
         let isFromPrimary = log.contains(sequence) && log[sequence].accepted != nil
@@ -122,7 +122,6 @@ extension Replica {
             primaryWatch?.monitor.ended(WatchedRequest(request))
             if clients.unproposedNext(of: request.client) != nil { primaryWatch?.advanced.append(request.client) }
         }
-        for client in changed { primaryWatch?.monitor.forget(client) }
     }
 
     private mutating func showExecuted(_ now: ClockReading) {

@@ -64,6 +64,9 @@ public struct Replica: ~Copyable {
     /// The highest number for which the primary of this view has proposed a batch here.
     var highestProposed = SequenceNumber.zero
 
+    /// Who may ask for what; nil where requests are not signed, so that nobody can be blamed for one.
+    var admission: Admission?
+
     /// The watch over the primary; nil where ``ProtocolSwitches/regularViewChanges`` is off.
     var primaryWatch: PrimaryWatch?
 
@@ -125,6 +128,10 @@ public struct Replica: ~Copyable {
         stallNanoseconds = configuration.limits.stallNanoseconds
         helpAllowed = Array(repeating: Instant(nanoseconds: 0), count: configuration.size.replicas)
         allowances = Array(repeating: AnswerAllowance(), count: configuration.size.replicas)
+        if configuration.switches.requestAuthentication == .signature {
+            let limits = configuration.limits
+            admission = Admission(window: limits.clientWindow, limits: limits.resending)
+        }
         if configuration.switches.regularViewChanges { primaryWatch = PrimaryWatch(configuration) }
         catchUpAllowed = Array(repeating: Instant(nanoseconds: 0), count: configuration.size.replicas)
     }

@@ -23,6 +23,7 @@ struct BehaviourStack {
         faulty.executed = engine.executed
         faulty.low = engine.stable
         faulty.high = engine.high
+        faulty.watch = engine.watchStatus
     }
 
     /// Shows a message to each behaviour in turn.

@@ -31,6 +31,8 @@ public struct Statistics: Sendable, Hashable {
     public var stalls = 0
     /// Times that a correct replica accused another.
     public var accusations = 0
+    /// Senders of requests that a correct replica blacklisted.
+    public var blacklisted = 0
     /// Views that a correct replica entered.
     public var views = 0
     /// Times that a correct replica fetched a state.
@@ -55,6 +57,7 @@ public struct Statistics: Sendable, Hashable {
         checkpoints += other.checkpoints
         stalls += other.stalls
         accusations += other.accusations
+        blacklisted += other.blacklisted
         views += other.views
         stateTransfers += other.stateTransfers
         keyChanges += other.keyChanges
@@ -66,6 +69,7 @@ public struct Statistics: Sendable, Hashable {
         switch event {
         case .stalled: stalls += 1
         case .accused: accusations += 1
+        case .blacklisted: blacklisted += 1
         case .stable: checkpoints += 1
         case .enteredView: views += 1
         case .fetchesState: stateTransfers += 1

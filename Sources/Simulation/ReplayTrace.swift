@@ -112,6 +112,7 @@ public struct ReplayTrace {
         case .fetchesState(let sequence): ("!", "fetches the state of \(sequence)")
         case .learning(let isLearning): ("!", isLearning ? "votes for nothing" : "votes again")
         case .stalled(let sequence): ("!", "nothing moves at \(sequence)")
+        case .blacklisted(let source): ("!", "\(source) blacklisted")
         case .rolledBack(let sequence): ("!", "\(sequence) taken back")
         case .dropped(let reason): showsAll ? ("!", "dropped: \(reason.rawValue)") : nil
         case .proposed(let sequence, let requests): showsAll ? ("!", "\(sequence) proposed, \(requests) requests") : nil

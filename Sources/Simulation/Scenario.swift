@@ -29,6 +29,9 @@ public struct SimulationOptions: Sendable {
     /// Changes what the shells of correct replicas are asked to do, to show that the oracles notice. For tests.
     var sabotage: (@Sendable (Effect, ReplicaID) -> [Effect])?
 
+    /// Puts other conditions in place of those that the seed drew. For tests.
+    var redraw: (@Sendable (inout Scenario.Drawn) -> Void)?
+
     /// Sets the protocol and the length.
     public init(switches: ProtocolSwitches, steps: Int) {
         self.switches = switches
@@ -73,6 +76,14 @@ public struct Scenario: Sendable {
         var isSpike = false
     }
 
+    /// Everything that the seed decides apart from the faults.
+    struct Drawn: Sendable {
+        var switches: ProtocolSwitches
+        var limits: Limits
+        var conditions: Conditions
+        var load: Load
+    }
+
     /// The seed that decided everything.
     public let seed: UInt64
     /// The profile.
@@ -114,12 +125,16 @@ public struct Scenario: Sendable {
             random: RandomStream(seed: seed, stream: 2)
         )
         faults = profile.faults(in: &setting)
-        conditions = Self.conditions(&random)
-        load = Self.load(&random, profile.demand)
-        limits = Self.limits(&random)
-        var switches = options.switches
-        if random.chance(perMille: 250) { switches.dissemination = .all }
-        self.switches = switches
+        let conditions = Self.conditions(&random)
+        let load = Self.load(&random, profile.demand)
+        let limits = Self.limits(&random)
+        var drawn = Drawn(switches: options.switches, limits: limits, conditions: conditions, load: load)
+        if random.chance(perMille: 250) { drawn.switches.dissemination = .all }
+        options.redraw?(&drawn)
+        switches = drawn.switches
+        self.limits = drawn.limits
+        self.conditions = drawn.conditions
+        self.load = drawn.load
         // With short logs, whoever falls behind them needs the others' state.
         var needs = profile.needs
         if limits.checkpointInterval < 128 { needs.insert(.stateTransfer) } else { needs.remove(.stateTransfer) }

@@ -574,7 +574,16 @@ final class World {
                 Violation(.rightBlame, "\(replica.name) accuses \(peer), which is correct, of \(accusation.rawValue)"),
                 from: replica
             )
+        case .blacklisted(let source) where isCorrect(source):
+            report(Violation(.rightBlame, "\(replica.name) blacklists \(source), which is correct"), from: replica)
         default: break
+        }
+    }
+
+    private func isCorrect(_ source: RequestSource) -> Bool {
+        switch source {
+        case .client(let client): clients.first { $0.id == client }?.isCorrect ?? true
+        case .forwarded(let peer): copies[peer.index].allSatisfy { replicas[$0].isCorrect }
         }
     }
 }

@@ -54,7 +54,7 @@ struct SignatureWorkersTests {
             workers.check(
                 try (1...40).map { number in
                     let check = try check(number, isGenuine: !forged.contains(number))
-                    return (check, number == 5 ? .forwarded(by: ReplicaID(2)) : .client)
+                    return (check, number == 5 ? .forwarded(by: ReplicaID(2)) : .client(ClientID(1)))
                 }
             )
         }
@@ -68,7 +68,7 @@ struct SignatureWorkersTests {
             if let request {
                 let number = Int(request.value.number.rawValue)
                 #expect(valid.insert(number).inserted)
-                #expect(source == (number == 5 ? .forwarded(by: ReplicaID(2)) : .client))
+                #expect(source == (number == 5 ? .forwarded(by: ReplicaID(2)) : .client(ClientID(1))))
             } else {
                 refused += 1
             }

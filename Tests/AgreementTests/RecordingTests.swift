@@ -256,8 +256,8 @@ struct RecordingTests {
     @Test func `What is no recording of this version is refused`() throws {
         let bytes = try shortRun().bytes
         var newer = bytes
-        newer[8] = 3
-        #expect(replay(newer).error == .otherFormat(3))
+        newer[8] = 4
+        #expect(replay(newer).error == .otherFormat(4))
         newer[8] = 1
         #expect(replay(newer).error == .otherFormat(1))
         #expect(replay(Array("a file of something else".utf8)).error == .notARecording)
@@ -276,8 +276,10 @@ struct RecordingTests {
 
     @Test func `The header has every setting`() {
         let limits = Mirror(reflecting: Limits()).children.count
-        // The thresholds of the watch over the primary are one of the limits.
-        let thresholds = Mirror(reflecting: RobustnessLimits.Monitoring()).children.count - 1
+        // Of the limits, those of the watch over the primary and of cached replies are several.
+        let thresholds =
+            Mirror(reflecting: RobustnessLimits.Monitoring()).children.count
+            + Mirror(reflecting: RobustnessLimits.Resending()).children.count - 2
         let settings = limits + thresholds + Mirror(reflecting: ProtocolSwitches.pbft).children.count
         #expect(RecordingSettings.count == settings)
     }
@@ -345,7 +347,8 @@ struct RecordingTests {
             .message(.vote(vote), from: ReplicaID(3)), .request(Unverified(request)), .read(read, from: ClientID(2)),
             .peerConnected(ReplicaID(1)), .turnEnded, .timePassed,
             .requestChecked(Verified(vouchingFor: request), from: .forwarded(by: ReplicaID(2))),
-            .requestChecked(nil, from: .client), .batchChecked(place, valid: true), .batchChecked(place, valid: false),
+            .requestChecked(nil, from: .client(ClientID(1))), .batchChecked(place, valid: true),
+            .batchChecked(place, valid: false),
             .checkpointVerified(Verified(vouchingFor: checkpoint)),
             .executed(SequenceNumber(3), results: [[[1], []], []]),
             .checkpointTaken(SequenceNumber(4), root: Digest.of([2])),

@@ -304,7 +304,9 @@ struct LimitTests {
         }
     }
 
-    @Test func `A FETCH has one of three subjects, a CATCH-UP's sender one of three standings, and a PING is an answer or not`()
+    @Test
+    func
+        `A FETCH has one of three subjects, a CATCH-UP's sender one of three standings, and a PING is an answer or not`()
         throws
     {
         for (name, offset, first, field) in [

@@ -130,6 +130,9 @@ public struct RobustnessLimits: Hashable, Sendable {
         /// The longest such time.
         public var longestSlotNanoseconds: UInt64 = 12_800_000_000
 
+        /// The default slots.
+        public init() {}
+
         var problem: String? {
             isDuration(shortestSlotNanoseconds) && isDuration(longestSlotNanoseconds)
                 && shortestSlotNanoseconds <= longestSlotNanoseconds
@@ -176,6 +179,9 @@ public struct RobustnessLimits: Hashable, Sendable {
         /// What an executed operation counts, in the same unit. Both are measured costs of this project on one machine; only their ratio
         /// matters, because work is only ever compared with work.
         public var operationWork: UInt64 = 2_000
+
+        /// The default thresholds.
+        public init() {}
 
         /// What a batch counts. It is not the size that a client declares: checking and executing it costs every replica as much.
         func work(requests: Int, operations: Int) -> UInt64 {
