@@ -2,13 +2,13 @@ import Cryptography
 import Yams
 
 /// A value of a configuration file together with where it stands, so that each complaint names the file, the line and the field.
-struct ConfigurationField {
+package struct ConfigurationField {
     private let node: Node
     private let line: Int?
     private let file: String
 
     /// The value's place in the file, for example `replicas[2].publicKey`; empty for the whole file.
-    let path: String
+    package let path: String
 
     private init(_ node: Node, path: String, file: String, parentLine: Int?) {
         self.node = node
@@ -20,7 +20,7 @@ struct ConfigurationField {
     /// Parses YAML text.
     ///
     /// - Throws: Where the text is not YAML, or is empty.
-    static func root(of text: String, file: String) throws(OperatorError) -> ConfigurationField {
+    package static func root(of text: String, file: String) throws(OperatorError) -> ConfigurationField {
         let node: Node?
         do {
             node = try Yams.compose(yaml: text)
@@ -51,7 +51,7 @@ struct ConfigurationField {
     /// A complaint about this value.
     ///
     /// - Parameter complaint: What is wrong with it, without the place.
-    func failure(_ complaint: String) -> OperatorError {
+    package func failure(_ complaint: String) -> OperatorError {
         let place = line.map { "\(file), line \($0)" } ?? file
         return OperatorError(
             .configuration,
@@ -60,7 +60,7 @@ struct ConfigurationField {
     }
 
     /// What the file has here, cut short, for complaints.
-    var quoted: String {
+    package var quoted: String {
         switch node {
         case .scalar(let scalar):
             let start = scalar.string.prefix(80)
@@ -72,13 +72,13 @@ struct ConfigurationField {
     }
 
     /// The text of a plain value.
-    func string() throws(OperatorError) -> String {
+    package func string() throws(OperatorError) -> String {
         guard case .scalar(let scalar) = node else { throw failure("expected a single value, found \(quoted)") }
         return scalar.string
     }
 
     /// A whole number in decimal.
-    func integer(in range: ClosedRange<Int>) throws(OperatorError) -> Int {
+    package func integer(in range: ClosedRange<Int>) throws(OperatorError) -> Int {
         guard let value = Self.decimal(try string()[...]), range.contains(value) else {
             let expected = range.upperBound == Int.max ? "" : " from \(range.lowerBound) to \(range.upperBound)"
             throw failure("expected a whole number\(expected), found \(quoted)")
@@ -103,7 +103,7 @@ struct ConfigurationField {
     }
 
     /// One of a few words.
-    func choice<Choice>(of type: Choice.Type) throws(OperatorError) -> Choice
+    package func choice<Choice>(of type: Choice.Type) throws(OperatorError) -> Choice
     where Choice: CaseIterable & RawRepresentable, Choice.RawValue == String {
         guard let value = Choice(rawValue: try string()) else {
             throw failure("expected \(Self.words(of: type)), found \(quoted)")
@@ -120,7 +120,7 @@ struct ConfigurationField {
     }
 
     /// The elements of a list.
-    func elements(most: Int) throws(OperatorError) -> [ConfigurationField] {
+    package func elements(most: Int) throws(OperatorError) -> [ConfigurationField] {
         guard case .sequence(let sequence) = node else { throw failure("expected a list, found \(quoted)") }
         guard sequence.count <= most else {
             throw failure("expected at most \(most) elements, found \(sequence.count)")
@@ -135,7 +135,7 @@ struct ConfigurationField {
     /// - Parameters:
     ///   - required: The names that must be there.
     ///   - optional: The names that may be there; any other is refused, since it is most likely a slip of the pen.
-    func fields(required: [String], optional: [String]) throws(OperatorError) -> Group {
+    package func fields(required: [String], optional: [String]) throws(OperatorError) -> Group {
         guard case .mapping(let mapping) = node else { throw failure("expected a group of fields, found \(quoted)") }
         let known = required + optional
         var members: [String: ConfigurationField] = [:]
@@ -159,17 +159,17 @@ struct ConfigurationField {
     }
 
     /// The fields of a group, by name.
-    struct Group {
+    package struct Group {
         fileprivate let owner: ConfigurationField
         fileprivate let members: [String: ConfigurationField]
 
         /// A field that must be there.
-        func field(_ name: String) throws(OperatorError) -> ConfigurationField {
+        package func field(_ name: String) throws(OperatorError) -> ConfigurationField {
             guard let field = members[name] else { throw owner.failure("the field \"\(name)\" is missing") }
             return field
         }
 
         /// A field that may be there.
-        func optional(_ name: String) -> ConfigurationField? { members[name] }
+        package func optional(_ name: String) -> ConfigurationField? { members[name] }
     }
 }

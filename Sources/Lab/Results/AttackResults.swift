@@ -61,6 +61,20 @@ package struct AttackResults: Codable, Hashable, Sendable {
         package var signatureCheckMicroseconds: Double
     }
 
+    /// Reads results. The summary is computed anew, so that it always follows from the runs.
+    package init(from decoder: any Decoder) throws {
+        let fields = try decoder.container(keyedBy: CodingKeys.self)
+        self.init(
+            startedAt: try fields.decode(String.self, forKey: .startedAt),
+            machine: try fields.decode(Machine.self, forKey: .machine),
+            commit: try fields.decodeIfPresent(String.self, forKey: .commit),
+            command: try fields.decode(String.self, forKey: .command),
+            settings: try fields.decode(Settings.self, forKey: .settings),
+            profiles: try fields.decode([ProfileNote].self, forKey: .profiles),
+            runs: try fields.decode([Run].self, forKey: .runs)
+        )
+    }
+
     /// What a profile is about.
     package struct ProfileNote: Codable, Hashable, Sendable {
         /// Its name.
