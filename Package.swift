@@ -115,8 +115,8 @@ let package = Package(
         .executableTarget(
             name: "aardvark-lab",
             dependencies: [
-                "Lab", "Adversary", "Simulation", "Agreement", "Messages", "Cryptography", "DurableStore", "Invariants",
-                "StateStore",
+                "Lab", "Aardvark", "Adversary", "Simulation", "Agreement", "Messages", "Cryptography", "DurableStore",
+                "Invariants", "StateStore",
                 .product(name: "ArgumentParser", package: "swift-argument-parser"),
             ],
             swiftSettings: strict
