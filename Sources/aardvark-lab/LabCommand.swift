@@ -1,3 +1,4 @@
+import Aardvark
 import ArgumentParser
 import Foundation
 
@@ -7,7 +8,10 @@ struct LabCommand: ParsableCommand {
     static let configuration = CommandConfiguration(
         commandName: "aardvark-lab",
         abstract: "Tries to break the replication protocol, and says whether it held.",
-        subcommands: [SimulateCommand.self, ReplayCommand.self, ProfilesCommand.self, CheckpointCommand.self]
+        subcommands: [
+            SimulateCommand.self, ReplayCommand.self, ProfilesCommand.self, CheckpointCommand.self, ReportCommand.self,
+            CleanCommand.self,
+        ]
     )
 
     /// Runs the command that the arguments name. What the operator has to put right is one sentence and an exit code.
@@ -16,6 +20,9 @@ struct LabCommand: ParsableCommand {
             var command = try parseAsRoot()
             try command.run()
         } catch let error as LabError {
+            Console.note("aardvark-lab: error: \(error.sentence)")
+            Foundation.exit(error.exitCode)
+        } catch let error as OperatorError {
             Console.note("aardvark-lab: error: \(error.sentence)")
             Foundation.exit(error.exitCode)
         } catch {
