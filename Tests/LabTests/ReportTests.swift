@@ -20,6 +20,9 @@ struct ReportTests {
         #expect(Figures.duration(microseconds: 1_500) == "1.50 ms")
         #expect(Figures.duration(microseconds: 2_500_000) == "2.5 s")
         #expect(Figures.bytes(24 << 30) == "24 GiB")
+        #expect(Figures.spread(AttackSummary.Spread([0.5, 0.4, 0.6]), Figures.percent) == "50 % (40 to 60)")
+        let mixed = AttackSummary.Spread([900, 2_000])
+        #expect(Figures.spread(mixed) { Figures.duration(microseconds: $0) } == "1.45 ms (0.90 to 2.00)")
     }
 
     @Test func `a table lines up in a terminal and escapes in Markdown`() {

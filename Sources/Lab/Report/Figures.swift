@@ -51,8 +51,17 @@ enum Figures {
     static func spread(_ spread: AttackSummary.Spread?, _ text: (Double) -> String) -> String {
         guard let spread else { return "-" }
         let median = text(spread.median)
-        let (least, most) = (text(spread.min), text(spread.max))
-        return spread.count > 1 && least != most ? "\(median) (\(least) to \(most))" : median
+        var (least, most) = (text(spread.min), text(spread.max))
+        guard spread.count > 1, least != most else { return median }
+        // The unit is said once where all three have the same.
+        if let space = median.lastIndex(of: " ") {
+            let unit = median[space...]
+            if least.hasSuffix(unit), most.hasSuffix(unit) {
+                least.removeLast(unit.count)
+                most.removeLast(unit.count)
+            }
+        }
+        return "\(median) (\(least) to \(most))"
     }
 
     /// Bytes in the largest binary unit that gives a whole number or more.

@@ -29,8 +29,8 @@ enum Markup {
             return "<tr>\(cells.joined())</tr>"
         }
         return """
-            <div class="scroll" tabindex="0" role="region" aria-label="\(escaped(caption))"><table>
-            <caption>\(escaped(caption))</caption>
+            <p class="caption" aria-hidden="true">\(escaped(caption))</p>
+            <div class="scroll" tabindex="0" role="region" aria-label="\(escaped(caption))"><table aria-label="\(escaped(caption))">
             <thead><tr>\(heads.joined())</tr></thead>
             <tbody>
             \(rows.joined(separator: "\n"))

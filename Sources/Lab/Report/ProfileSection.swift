@@ -115,7 +115,7 @@ struct ProfileSection {
         let strips = shown.compactMap { run in PrimaryStrip(run: run, series: report.series(run.protocolName)).html }
         guard !strips.isEmpty else { return "" }
         return """
-            <figure><figcaption>Primary over time, by the replica's number; a faulty one is hatched</figcaption>
+            <figure><figcaption>Primary over time, by the replica's number; a faulty one is underlined in red</figcaption>
             <div class="strips">\(strips.joined(separator: "\n"))\(TimeAxis(phases: phases).html)</div></figure>
             """
     }

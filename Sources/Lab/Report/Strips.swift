@@ -25,7 +25,7 @@ struct PrimaryStrip {
             let classes = "reign\(index.isMultiple(of: 2) ? "" : " odd")\(isFaulty ? " faulty" : "")"
             return
                 "<rect class=\"\(classes)\" x=\"\(Markup.part(reign.start / end))\" y=\"0\" width=\"\(Markup.part(width))\" height=\"22\"/>"
-                + (isFaulty ? hatching(from: reign.start / end, width: width) : "") + text
+                + (isFaulty ? underline(from: reign.start / end, width: width) : "") + text
         }
         return """
             <div class="strip \(series)"><span class="name">\(Markup.escaped(run.protocolName))</span>\
@@ -47,8 +47,8 @@ struct PrimaryStrip {
     }
 
     /// A mark that does not need colour to be seen.
-    private func hatching(from start: Double, width: Double) -> String {
-        "<line class=\"hatch\" x1=\"\(Markup.part(start))\" x2=\"\(Markup.part(start + width))\" y1=\"20\" y2=\"20\"/>"
+    private func underline(from start: Double, width: Double) -> String {
+        "<line class=\"faulty-mark\" x1=\"\(Markup.part(start))\" x2=\"\(Markup.part(start + width))\" y1=\"20\" y2=\"20\"/>"
     }
 
     private func words(_ reigns: [Reign]) -> String {
@@ -111,7 +111,7 @@ struct ProcessorSplit {
             return
                 "<rect class=\"cpu \(part.classes)\" x=\"\(Markup.part(start))\" y=\"0\" width=\"\(Markup.part(share))\" height=\"18\"/>"
         }
-        let when = phase.kind == .attack ? "during the attack" : "before it"
+        let when = phase.kind == .attack ? "during the attack" : "before the attack"
         return """
             <div class="split"><span class="name">\(Markup.escaped(run.protocolName)) <small>\(when)</small></span>\
             <svg role="img" aria-label="\(Markup.escaped(words(when)))">\(shapes.joined())</svg>\

@@ -7,14 +7,14 @@ enum Stylesheet {
         :root {
           color-scheme: light dark;
           --paper: #fcfbf8; --ink: #1d2127; --soft: #5b636e; --rule: #d9d6cd; --wash: #f1eee6;
-          --attack: #f5d9d2; --bad: #b3261e; --good: #1c6b43; --link: #174ea6;
+          --attack: #f8e5df; --bad: #b3261e; --good: #1c6b43; --link: #174ea6;
           --c0: #b8570a; --c1: #1a5fb4; --c2: #7b3f9d; --c3: #0f766e; --c4: #8a6d00; --c5: #a1265a;
           --cpu: #7b8794; --cpu-odd: #9aa5b1; --cpu-clients: #cfd6dd; --cpu-faulty: #b3261e;
         }
         @media (prefers-color-scheme: dark) {
           :root {
             --paper: #14171b; --ink: #e7e5df; --soft: #a3abb5; --rule: #363c44; --wash: #1e2329;
-            --attack: #45261f; --bad: #ff8a7a; --good: #6fd19c; --link: #8ab4f8;
+            --attack: #35211c; --bad: #ff8a7a; --good: #6fd19c; --link: #8ab4f8;
             --c0: #f2a25c; --c1: #79b0ff; --c2: #c99be6; --c3: #5cc9bd; --c4: #dcc04d; --c5: #f08ab4;
             --cpu: #77828e; --cpu-odd: #5d6772; --cpu-clients: #39414a; --cpu-faulty: #e0685a;
           }
@@ -26,7 +26,7 @@ enum Stylesheet {
           font: 1rem/1.55 system-ui, -apple-system, "Segoe UI", Roboto, "Noto Sans", "DejaVu Sans", sans-serif;
           font-variant-numeric: tabular-nums;
         }
-        main { max-width: 64rem; margin: 0 auto; padding: 2.5rem clamp(1rem, 4vw, 2.5rem) 5rem; }
+        main { max-width: 72rem; margin: 0 auto; padding: 2.5rem clamp(1rem, 4vw, 2.5rem) 5rem; }
         h1 { font-size: clamp(1.7rem, 1.2rem + 2.4vw, 2.6rem); line-height: 1.15; letter-spacing: -.02em; margin: 0 0 .6rem; }
         h2 { font-size: 1.35rem; line-height: 1.25; letter-spacing: -.01em; margin: 3.2rem 0 .8rem; padding-top: 1rem; border-top: 1px solid var(--rule); }
         h3 { font-size: 1.05rem; line-height: 1.35; margin: 0; }
@@ -70,7 +70,7 @@ enum Stylesheet {
 
         .scroll { overflow-x: auto; margin: 0 0 1rem; }
         table { border-collapse: collapse; font-size: .88rem; line-height: 1.35; min-width: 100%; }
-        caption { text-align: left; color: var(--soft); font-size: .85rem; padding: 0 0 .4rem; }
+        .caption { color: var(--soft); font-size: .85rem; margin: 0 0 .4rem; }
         th, td { text-align: left; padding: .32rem .75rem; border-bottom: 1px solid var(--rule); white-space: nowrap; vertical-align: top; }
         th:first-child, td:first-child { padding-left: 0; position: sticky; left: 0; background: var(--paper); }
         tbody th { font-weight: 500; }
@@ -99,11 +99,10 @@ enum Stylesheet {
         .line { fill: none; stroke: var(--c); stroke-width: 2.2; stroke-dasharray: var(--dash); stroke-linejoin: round; stroke-linecap: round; vector-effect: non-scaling-stroke; }
         .line.other { stroke-width: 1; opacity: .38; }
         .line.half { stroke-width: 1.1; opacity: .75; }
-        .strips .x { margin-left: 0; }
-        .strip { grid-template-columns: 11rem 1fr; }
-        .strips > .x { margin-left: 11.9rem; }
+        .strips { margin-left: 3.6rem; }
+        .strip { grid-template-columns: 1fr; margin: .35rem 0; }
         .reign { fill: var(--c); opacity: .34; } .reign.odd { opacity: .2; } .reign.faulty { fill: var(--cpu-faulty); opacity: .5; }
-        .hatch { stroke: var(--bad); stroke-width: 4; stroke-dasharray: 3 3; }
+        .faulty-mark { stroke: var(--bad); stroke-width: 4; stroke-dasharray: 3 3; }
         .strip text { fill: var(--ink); font-size: .78rem; font-weight: 600; }
         .split { grid-template-columns: 11rem 1fr 15rem; margin: .3rem 0; }
         .split svg { height: 18px; }
@@ -123,8 +122,8 @@ enum Stylesheet {
           main { padding-top: 1.5rem; }
           .bar { grid-template-columns: 1fr auto; }
           .bar svg { grid-column: 1 / -1; grid-row: 2; }
-          .strip, .split { grid-template-columns: 1fr; margin: .5rem 0; }
-          .strips > .x { margin-left: 0; }
+          .split { grid-template-columns: 1fr; margin: .5rem 0; }
+          .strips { margin-left: 2.9rem; }
           .plot { grid-template-columns: 2.9rem 1fr; font-size: .72rem; }
           .area svg { height: 10rem; }
           .facts { grid-template-columns: 1fr; gap: 0; }
