@@ -93,6 +93,22 @@ struct ScenarioTests {
         }
     }
 
+    @Test func `every field and every protocol is in the article about the files`() throws {
+        let article = try String(
+            contentsOf: URL(filePath: "../../Sources/Lab/Lab.docc/Scenarios.md", relativeTo: URL(filePath: #filePath)),
+            encoding: .utf8
+        )
+        #expect {
+            try scenario("other: 1")
+        } throws: { error in
+            // The complaint lists the fields that there are.
+            let names = "\(error)".split(separator: "expected ").last?.split(separator: ", ") ?? []
+            for name in names { #expect(article.contains("| `\(name)` |"), "\(name) is not in the article") }
+            return names.count == 14
+        }
+        for variant in ProtocolVariant.allCases { #expect(article.contains("`\(variant.rawValue)`")) }
+    }
+
     @Test func `the files in Config are scenarios`() throws {
         let directory = URL(filePath: "../../Config/scenarios", relativeTo: URL(filePath: #filePath)).path
         let files = try FileManager.default.contentsOfDirectory(atPath: directory).sorted()
