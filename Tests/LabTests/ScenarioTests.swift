@@ -112,7 +112,11 @@ struct ScenarioTests {
     @Test func `the files in Config are scenarios`() throws {
         let directory = URL(filePath: "../../Config/scenarios", relativeTo: URL(filePath: #filePath)).path
         let files = try FileManager.default.contentsOfDirectory(atPath: directory).sorted()
-        #expect(files == ["paper.yaml", "primary-and-clients.yaml", "short.yaml", "smoke.yaml", "spike.yaml"])
+        #expect(
+            files == [
+                "ablation.yaml", "paper.yaml", "primary-and-clients.yaml", "short.yaml", "smoke.yaml", "spike.yaml",
+            ]
+        )
         let profiles: Set = [
             "none", "crash", "big-mac", "delay-1ms", "delay-10ms", "delay-100ms", "starve-client", "client-flood",
             "flood",
@@ -126,6 +130,9 @@ struct ScenarioTests {
             )
         }
         let paper = try Scenario(path: "\(directory)/paper.yaml", profiles: profiles)
+        let ablation = try Scenario(path: "\(directory)/ablation.yaml", profiles: profiles)
+        let variants = Set(PublishedResults.ablation.figures.map(\.protocolName))
+        #expect(variants.isSubset(of: ablation.protocols.map(\.rawValue)))
         let published = Set(PublishedResults.attacks.filter { $0.source == .aardvark }.map(\.profile))
         #expect(published.isSubset(of: paper.profiles ?? []))
     }
