@@ -105,10 +105,14 @@ struct EmulationTests {
 
         // Whatever still runs on a machine ends with it.
         let left = Process()
-        let words = emulation.prefix(for: .clients(0)) + ["sleep", "600"]
+        let words = emulation.prefix(for: .clients(0)) + ["sh", "-c", "echo started; exec sleep 600"]
         left.executableURL = URL(filePath: words[0])
         left.arguments = Array(words.dropFirst())
+        let output = Pipe()
+        left.standardOutput = output
         try left.run()
+        // Only what has arrived on its machine can be ended there.
+        #expect(try output.fileHandleForReading.read(upToCount: 8) == Data("started\n".utf8))
         emulation.remove()
         left.waitUntilExit()
         #expect(left.terminationReason == .uncaughtSignal)
