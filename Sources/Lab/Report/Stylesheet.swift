@@ -85,12 +85,13 @@ enum Stylesheet {
         .profile > p { color: var(--soft); margin: .1rem 0 .6rem; }
         figure { margin: 0 0 1.6rem; }
         figcaption { font-size: .9rem; font-weight: 600; margin-bottom: .5rem; }
+        figcaption:has(+ .plot) { margin-bottom: 1.4rem; }
         .plot { display: grid; grid-template-columns: 3.6rem 1fr; font-size: .78rem; color: var(--soft); }
         .y { position: relative; }
         .y span { position: absolute; right: .5rem; transform: translateY(-50%); white-space: nowrap; }
         .area { position: relative; }
         .area svg { display: block; width: 100%; height: 13rem; overflow: visible; }
-        .span { position: absolute; top: .25rem; padding-left: .4rem; font-size: .75rem; color: var(--bad); letter-spacing: .04em; z-index: 1; }
+        .span { position: absolute; top: -1.25rem; font-size: .75rem; color: var(--bad); letter-spacing: .04em; z-index: 1; }
         .x { grid-column: 2; position: relative; height: 1.5rem; margin-top: .25rem; font-size: .78rem; color: var(--soft); }
         .x span { position: absolute; transform: translateX(-50%); white-space: nowrap; }
         .x .first { transform: none; } .x .last { transform: translateX(-100%); }
@@ -129,6 +130,7 @@ enum Stylesheet {
           .facts { grid-template-columns: 1fr; gap: 0; }
           .facts dd { margin-bottom: .6rem; }
           th, td { padding: .3rem .55rem; }
+          tbody th { white-space: normal; min-width: 6.5rem; max-width: 10rem; }
           th:first-child, td:first-child { padding-right: .8rem; }
         }
         @media print { .scroll { overflow: visible; } .profile { break-inside: avoid; } details { display: none; } }
