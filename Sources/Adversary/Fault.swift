@@ -83,6 +83,8 @@ public struct NetworkFault: Sendable {
         case isolatePrimary
         /// Nothing passes from one replica to another; the other way is open.
         case cut(from: ReplicaID, to: ReplicaID)
+        /// Nothing passes between clients and replicas.
+        case clients
         /// Messages among all are lost, doubled and delayed, each in so many of a thousand cases.
         case lossy(loss: Int, duplication: Int, reordering: Int)
         /// The connections of these replicas break, and are made again at the end.

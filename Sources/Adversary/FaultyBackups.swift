@@ -129,6 +129,132 @@ public struct WrongVotes: ReplicaBehaviour {
     }
 }
 
+/// `usurper`: a backup that proposes as if it were the primary, and votes for what it proposes.
+///
+/// Both: only the primary of a view proposes in it. Source: PBFT section 4.2.
+public struct Usurper: ReplicaBehaviour {
+    /// Makes the behaviour.
+    public init() {}
+
+    /// Proposes the requests that it hears of again, at the next number.
+    public mutating func receive(
+        _ message: PeerMessage,
+        from peer: ReplicaID,
+        as faulty: inout FaultyReplica
+    ) -> Fate<PeerMessage> {
+        guard case .prePrepare(let heard) = message, !faulty.isPrimary else { return .pass }
+        let time = Timestamp(nanoseconds: heard.batch.time.nanoseconds &+ 1)
+        let own = PrePrepare(
+            view: heard.view,
+            sequence: SequenceNumber(heard.sequence.rawValue &+ 1),
+            batch: Batch(time: time, requests: heard.batch.requests)
+        )
+        faulty.sayToAll(.prePrepare(own))
+        for phase in [Vote.Phase.prepare, .commit] {
+            faulty.sayToAll(.vote(Vote(phase, view: own.view, sequence: own.sequence, digest: own.batch.digest)))
+        }
+        return .pass
+    }
+}
+
+/// `stale-reads`: a replica that votes for every batch and, from some moment on, executes none: it answers reads with values of that
+/// moment.
+///
+/// Both: 2f + 1 equal answers make a result, and those of the correct replicas wait for all that was prepared when the read came. Source:
+/// Berger, Reiser and Bessani, SRDS 2021; PBFT section 5.1.3.
+public struct StaleReads: ReplicaBehaviour {
+    private let from: UInt64
+
+    /// Stops to execute at `from` nanoseconds.
+    public init(from: UInt64) {
+        self.from = from
+    }
+
+    /// Votes at once, and keeps from the replica inside what would let it execute.
+    public mutating func receive(
+        _ message: PeerMessage,
+        from peer: ReplicaID,
+        as faulty: inout FaultyReplica
+    ) -> Fate<PeerMessage> {
+        guard faulty.now >= from else { return .pass }
+        switch message {
+        case .prePrepare(let heard):
+            agree(heard.view, heard.sequence, heard.batch.digest, &faulty)
+            return .pass
+        case .digestPrePrepare(let heard):
+            agree(heard.view, heard.sequence, heard.digest, &faulty)
+            return .pass
+        case .vote, .checkpoint, .stateAnswer:
+            return .drop
+        default:
+            return .pass
+        }
+    }
+
+    private func agree(_ view: View, _ sequence: SequenceNumber, _ digest: Digest, _ faulty: inout FaultyReplica) {
+        for phase in [Vote.Phase.prepare, .commit] {
+            faulty.sayToAll(.vote(Vote(phase, view: view, sequence: sequence, digest: digest)))
+        }
+    }
+}
+
+/// Part of `bad-fetch`: a replica that says no COMMIT from some moment on.
+///
+/// Both: 2f + 1 others say theirs; where f faulty replicas and one that was left out do not, the view ends. Source: PBFT section 4.2.
+public struct CommitWithhold: ReplicaBehaviour {
+    private let from: UInt64
+
+    /// Begins at `from` nanoseconds.
+    public init(from: UInt64) {
+        self.from = from
+    }
+
+    /// Withholds it.
+    public mutating func send(_ message: PeerMessage, to peer: ReplicaID, as faulty: inout FaultyReplica) -> Fate<
+        PeerMessage
+    > {
+        guard case .vote(let vote) = message, vote.phase == .commit, faulty.now >= from else { return .pass }
+        return .drop
+    }
+}
+
+/// `two-faced`: a replica that votes towards one backup only, and says in its VIEW-CHANGEs that it prepared nothing.
+///
+/// What is prepared at that backup alone must bind nobody, and clients must not believe it. Both: with less than 2f + 1 voices nothing is
+/// committed and no tentative reply is taken. Source: PBFT sections 4.2 and 5.1.2.
+public struct TwoFaced: ReplicaBehaviour {
+    private let friend: ReplicaID
+
+    /// Votes towards `friend` only.
+    public init(friend: ReplicaID) {
+        self.friend = friend
+    }
+
+    /// Keeps its votes from the others.
+    public mutating func send(_ message: PeerMessage, to peer: ReplicaID, as faulty: inout FaultyReplica) -> Fate<
+        PeerMessage
+    > {
+        switch message {
+        case .vote where peer != friend:
+            return .drop
+        case .viewChange(let said) where said.claim.replica == faulty.replica:
+            let denial = ViewChange(
+                view: said.claim.view,
+                replica: faulty.replica,
+                stable: said.claim.stable,
+                certificate: said.claim.certificate,
+                prepared: [],
+                prePrepared: [],
+                cluster: faulty.cluster,
+                signer: faulty.signer
+            )
+            return .replace(.viewChange(Unverified(denial)))
+        default:
+            return .pass
+        }
+    }
+}
+
 /// `future-spam`: a replica that votes, proposes and signs checkpoints for numbers and views far ahead.
 ///
 /// Both: nothing outside the water marks takes memory; no number overflows. Source: PBFT section 4.2 (water marks).

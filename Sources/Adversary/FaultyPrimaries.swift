@@ -208,8 +208,9 @@ public struct StarveClient: ReplicaBehaviour {
 /// `equivocate`: a primary that proposes two different batches at one number, one to some backups and one to the others, and votes for
 /// each of them towards those that it showed it to.
 ///
-/// `equivocate-2-2` divides the cluster in halves, `equivocate-3-1` singles one backup out. Both protocols: at most one of the two gets
-/// a quorum, so no two correct replicas execute differently; a divided number is decided by the next view. Source: PBFT section 4.2.
+/// `equivocate-2-2` divides the cluster in halves, `equivocate-3-1` singles one backup out. `equivocate-and-lie` says in its VIEW-CHANGEs
+/// besides that one of the two prepared there, it does not matter which. Both protocols: at most one of the two gets a quorum, so no two
+/// correct replicas execute differently; a divided number is decided by the next view. Source: PBFT sections 4.2 and 4.4.
 public struct EquivocatingPrimary: ReplicaBehaviour {
     /// How the backups are divided.
     public enum Division: Sendable {
@@ -220,11 +221,17 @@ public struct EquivocatingPrimary: ReplicaBehaviour {
     }
 
     private let division: Division
+    private let isLiar: Bool
+    private var owns: [SequenceNumber: PrePrepare] = [:]
     private var others: [SequenceNumber: PrePrepare] = [:]
+    private var lies: [View: ViewChange] = [:]
 
     /// Divides the backups.
-    public init(_ division: Division) {
+    ///
+    /// - Parameter isLiar: Whether it goes on in its VIEW-CHANGEs.
+    public init(_ division: Division, isLiar: Bool = false) {
         self.division = division
+        self.isLiar = isLiar
     }
 
     private func seesOther(_ peer: ReplicaID, _ sequence: SequenceNumber, _ faulty: FaultyReplica) -> Bool {
@@ -241,6 +248,7 @@ public struct EquivocatingPrimary: ReplicaBehaviour {
     > {
         switch message {
         case .prePrepare(let prePrepare):
+            owns[prePrepare.sequence] = prePrepare
             guard seesOther(peer, prePrepare.sequence, faulty) else {
                 vote(for: prePrepare, to: peer, &faulty)
                 return .pass
@@ -257,19 +265,47 @@ public struct EquivocatingPrimary: ReplicaBehaviour {
             return .replace(
                 .vote(Vote(vote.phase, view: vote.view, sequence: vote.sequence, digest: other.batch.digest))
             )
+        case .viewChange(let said) where isLiar && said.claim.replica == faulty.replica:
+            let lie = lies[said.claim.view] ?? lie(about: said.claim, &faulty)
+            lies[said.claim.view] = lie
+            return .replace(.viewChange(Unverified(lie)))
         default:
             return .pass
         }
     }
 
+    /// Votes for what a backup was shown: the primary's PREPARE is none, but it tries.
     private func vote(for prePrepare: PrePrepare, to peer: ReplicaID, _ faulty: inout FaultyReplica) {
-        let commit = Vote(
-            .commit,
-            view: prePrepare.view,
-            sequence: prePrepare.sequence,
-            digest: prePrepare.batch.digest
+        for phase in [Vote.Phase.prepare, .commit] {
+            let vote = Vote(
+                phase,
+                view: prePrepare.view,
+                sequence: prePrepare.sequence,
+                digest: prePrepare.batch.digest
+            )
+            faulty.say(.vote(vote), to: peer, after: faulty.random.below(UInt64(2_000_000)))
+        }
+    }
+
+    private func lie(about claim: ViewChange, _ faulty: inout FaultyReplica) -> ViewChange {
+        let highest = claim.stable.rawValue.addingReportingOverflow(faulty.high.rawValue - faulty.low.rawValue)
+        var prepared: [BatchClaim] = []
+        for sequence in others.keys.sorted()
+        where sequence > claim.stable && (highest.overflow || sequence.rawValue <= highest.partialValue) {
+            let shown = [owns[sequence], others[sequence]].compactMap { $0 }.filter { $0.view < claim.view }
+            guard let side = faulty.random.pick(shown) else { continue }
+            prepared.append(BatchClaim(sequence, side.batch.digest, side.view))
+        }
+        return ViewChange(
+            view: claim.view,
+            replica: faulty.replica,
+            stable: claim.stable,
+            certificate: claim.certificate,
+            prepared: prepared,
+            prePrepared: prepared,
+            cluster: faulty.cluster,
+            signer: faulty.signer
         )
-        faulty.say(.vote(commit), to: peer, after: faulty.random.below(UInt64(2_000_000)))
     }
 
     /// A batch that a backup would accept as well: without the last request, or the same at another time.

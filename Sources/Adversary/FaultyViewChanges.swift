@@ -132,6 +132,123 @@ public struct NewViewLie: ReplicaBehaviour {
     }
 }
 
+/// `view-change-forgery`: a replica that claims in its VIEW-CHANGEs to have prepared a batch which nobody proposed, with a request that its
+/// client never made, claims several times to have pre-prepared it, and hands it to whoever asks.
+///
+/// Both: f + 1 replicas have to vouch for a batch before a new view takes it up, because nobody judges it again; however often one of them
+/// says so, it is one. Source: Castro and Liskov, TOCS 2002, section 4.4 (condition A2).
+public struct ViewChangeForgery: ReplicaBehaviour {
+    private let victim: ClientID
+    private var forged: [Digest: Batch] = [:]
+
+    /// Forges requests of `victim`.
+    public init(victim: ClientID) {
+        self.victim = victim
+    }
+
+    /// Claims a batch of its own at the first number that is free.
+    public mutating func send(_ message: PeerMessage, to peer: ReplicaID, as faulty: inout FaultyReplica) -> Fate<
+        PeerMessage
+    > {
+        guard case .viewChange(let said) = message, said.claim.replica == faulty.replica,
+            said.claim.view.rawValue > 0
+        else { return .pass }
+        let claim = said.claim
+        let request = Request(
+            client: victim,
+            session: SessionID(1_000_000 + claim.view.rawValue),
+            number: .opening,
+            operations: [],
+            authenticator: faulty.forger
+        )
+        let batch = Batch(time: Timestamp(nanoseconds: claim.view.rawValue), requests: [request])
+        forged[batch.digest] = batch
+        let last = max(claim.prepared.last?.sequence ?? claim.stable, faulty.executed)
+        let invented = BatchClaim(last.next, batch.digest, View(claim.view.rawValue - 1))
+        let lie = ViewChange(
+            view: claim.view,
+            replica: faulty.replica,
+            stable: claim.stable,
+            certificate: claim.certificate,
+            prepared: claim.prepared + [invented],
+            prePrepared: claim.prePrepared.filter { $0.sequence <= last } + [invented, invented],
+            cluster: faulty.cluster,
+            signer: faulty.signer
+        )
+        return .replace(.viewChange(Unverified(lie)))
+    }
+
+    /// Hands it over.
+    public mutating func receive(
+        _ message: PeerMessage,
+        from peer: ReplicaID,
+        as faulty: inout FaultyReplica
+    ) -> Fate<PeerMessage> {
+        guard case .fetch(let fetch) = message, case .batch(let sequence, let digest) = fetch.subject,
+            let batch = forged[digest]
+        else { return .pass }
+        faulty.say(.batch(BatchBody(sequence: sequence, batch: batch)), to: peer)
+        return .drop
+    }
+}
+
+/// `new-view-stuffing`: a new primary whose NEW-VIEW names 2f + 1 times one VIEW-CHANGE, its own, in which it prepared nothing.
+///
+/// Both: a NEW-VIEW names different senders. Source: PBFT section 4.4 (2f valid VIEW-CHANGEs of other replicas).
+public struct NewViewStuffing: ReplicaBehaviour {
+    private var empty: [View: ViewChange] = [:]
+
+    /// Makes the behaviour.
+    public init() {}
+
+    /// Empties its VIEW-CHANGE, and names nothing else.
+    public mutating func send(_ message: PeerMessage, to peer: ReplicaID, as faulty: inout FaultyReplica) -> Fate<
+        PeerMessage
+    > {
+        switch message {
+        case .viewChange(let said) where said.claim.replica == faulty.replica:
+            let lie = ViewChange(
+                view: said.claim.view,
+                replica: faulty.replica,
+                stable: said.claim.stable,
+                certificate: said.claim.certificate,
+                prepared: [],
+                prePrepared: [],
+                cluster: faulty.cluster,
+                signer: faulty.signer
+            )
+            empty[lie.view] = lie
+            return .replace(.viewChange(Unverified(lie)))
+        case .newView(let said) where said.claim.view.primary(in: faulty.size) == faulty.replica:
+            guard let lie = empty[said.claim.view] else { return .drop }
+            let stuffed = NewView(
+                view: lie.view,
+                members: Array(repeating: NewView.Member(lie.replica, lie.digest), count: faulty.size.quorum),
+                start: lie.stable,
+                chosen: [],
+                cluster: faulty.cluster,
+                signer: faulty.signer
+            )
+            return .replace(.newView(Unverified(stuffed)))
+        default:
+            return .pass
+        }
+    }
+
+    /// Hands its VIEW-CHANGE to whoever lacks it.
+    public mutating func receive(
+        _ message: PeerMessage,
+        from peer: ReplicaID,
+        as faulty: inout FaultyReplica
+    ) -> Fate<PeerMessage> {
+        guard case .fetch(let fetch) = message, case .viewChange(let view, faulty.replica, _) = fetch.subject,
+            let lie = empty[view]
+        else { return .pass }
+        faulty.say(.viewChange(Unverified(lie)), to: peer)
+        return .drop
+    }
+}
+
 /// `new-view-withhold`: a new primary that begins its view with some replicas only, or with none.
 ///
 /// Both: those that heard nothing go on to the next view when the NEW-VIEW timer ends; what the others do meanwhile is safe. Source: PBFT
@@ -182,23 +299,34 @@ public struct BadFetch: ReplicaBehaviour {
     /// Makes the behaviour.
     public init() {}
 
-    /// Learns batches.
+    /// Learns batches of others.
     public mutating func receive(
         _ message: PeerMessage,
         from peer: ReplicaID,
         as faulty: inout FaultyReplica
     ) -> Fate<PeerMessage> {
-        if case .prePrepare(let heard) = message { batches.append(heard.batch) }
-        if batches.count > 32 { batches.removeFirst(16) }
+        if case .prePrepare(let heard) = message { learn(heard.batch) }
         return .pass
+    }
+
+    private mutating func learn(_ batch: Batch) {
+        batches.append(batch)
+        if batches.count > 32 { batches.removeFirst(16) }
     }
 
     /// Sends another batch.
     public mutating func send(_ message: PeerMessage, to peer: ReplicaID, as faulty: inout FaultyReplica) -> Fate<
         PeerMessage
     > {
-        guard case .batch(let said) = message else { return .pass }
-        guard let other = faulty.random.pick(batches) else { return .drop }
-        return .replace(.batch(BatchBody(sequence: said.sequence, batch: other)))
+        switch message {
+        case .prePrepare(let said):
+            learn(said.batch)
+            return .pass
+        case .batch(let said):
+            guard let other = faulty.random.pick(batches) else { return .drop }
+            return .replace(.batch(BatchBody(sequence: said.sequence, batch: other)))
+        default:
+            return .pass
+        }
     }
 }

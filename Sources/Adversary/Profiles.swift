@@ -143,6 +143,22 @@ public enum Profiles {
         primary("equivocate-2-2", "two batches at one number, half sees each") { _ in EquivocatingPrimary(.halves) },
         primary("equivocate-3-1", "two batches at one number, one sees the other") { _ in EquivocatingPrimary(.single)
         },
+        Profile(
+            "equivocate-and-lie",
+            .primary,
+            needs: [.viewChange, .stateTransfer],
+            "two batches at one number, and lies about them in VIEW-CHANGEs, while a backup is cut off"
+        ) { setting in
+            let backup = ReplicaID(UInt8(setting.random.within(setting.size.faults...(setting.size.replicas - 1))))
+            let division: EquivocatingPrimary.Division = setting.random.chance(perMille: 500) ? .halves : .single
+            let liars = setting.size.members.prefix(setting.size.faults).map { replica in
+                NamedFault(
+                    "\(replica) equivocate-and-lie",
+                    .replica(replica, EquivocatingPrimary(division, isLiar: true))
+                )
+            }
+            return liars + [partition([backup], setting.span(longest: setting.end), &setting)]
+        },
         primary("skip-sequence", "leaves a gap in the numbers") { setting in
             SkipSequence(first: setting.random.within(1...40), gap: setting.random.within(1...4))
         },
@@ -155,6 +171,7 @@ public enum Profiles {
         primary("duplicate-order", "orders requests twice") { _ in DuplicateOrder() },
         primary("bad-time", "proposes wrong times") { _ in BadTime() },
         newPrimary("new-view-lie", "begins its view with a wrong choice") { _ in NewViewLie() },
+        newPrimary("new-view-stuffing", "begins its view on its own word") { _ in NewViewStuffing() },
         newPrimary("new-view-withhold", "begins its view with some only") { setting in
             let count = setting.random.within(0...(setting.size.faults + 1))
             return NewViewWithhold(told: setting.random.sample(count, of: setting.size.members))
@@ -165,6 +182,7 @@ public enum Profiles {
         backup("crash", "falls silent") { Mute(from: $0.span(longest: 1).start) },
         backup("duplicate-votes", "votes twice, and for different batches") { _ in DuplicateVotes() },
         backup("wrong-votes", "votes for everything at once") { _ in WrongVotes() },
+        backup("usurper", "proposes as if it were the primary", needs: .viewChange) { _ in Usurper() },
         backup("future-spam", "votes for numbers and views far ahead") { _ in FutureSpam() },
         backup("checkpoint-lie", "signs wrong roots") { _ in CheckpointLie() },
         backup("checkpoint-withhold", "signs no checkpoints") { _ in CheckpointWithhold() },
@@ -178,8 +196,58 @@ public enum Profiles {
         withSilentPrimary("view-change-lies", "lies about what it prepared, after a silent primary") { _ in
             ViewChangeLies()
         },
-        backup("bad-state-transfer", "answers questions for its state wrongly") { _ in BadStateTransfer() },
-        backup("bad-fetch", "answers questions for batches wrongly") { _ in BadFetch() },
+        withSilentPrimary("view-change-forgery", "claims a forged batch, after a silent primary") { setting in
+            ViewChangeForgery(victim: setting.clients.first ?? ClientID(1))
+        },
+        Profile(
+            "stale-reads",
+            .backup,
+            needs: [.viewChange, .stateTransfer],
+            "answers reads with old values, while a correct backup is cut off"
+        ) { setting in
+            let span = setting.span(longest: setting.end)
+            let faulty = setting.size.members.suffix(setting.size.faults)
+            let cut = setting.random.sample(setting.size.faults, of: setting.size.members.dropLast(setting.size.faults))
+            return faulty.map { NamedFault("\($0) stale-reads", .replica($0, StaleReads(from: span.start))) }
+                + [partition(cut, span, &setting)]
+        },
+        Profile(
+            "two-faced",
+            .backup,
+            needs: [.viewChange, .stateTransfer],
+            "votes towards one backup only, which the others do not hear"
+        ) { setting in
+            let correct = setting.size.members.dropLast(setting.size.faults)
+            let faulty = setting.size.members.suffix(setting.size.faults)
+            let friend = setting.random.pick(Array(correct.dropFirst())) ?? ReplicaID(1)
+            return faulty.map { NamedFault("\($0) two-faced", .replica($0, TwoFaced(friend: friend))) }
+                + unheard(friend, by: Array(correct), &setting)
+        },
+        Profile(
+            "bad-state-transfer",
+            .backup,
+            needs: [.viewChange, .stateTransfer],
+            "answers questions for its state wrongly, those of a backup that was cut off"
+        ) { setting in
+            let faulty = setting.size.members.suffix(setting.size.faults)
+            return faulty.map { NamedFault("\($0) bad-state-transfer", .replica($0, BadStateTransfer())) }
+                + [partition([ReplicaID(1)], setting.span(longest: setting.end), &setting)]
+        },
+        Profile(
+            "bad-fetch",
+            .primary,
+            needs: [.viewChange, .stateTransfer],
+            "leaves a backup out and holds the others up, and answers its questions for batches wrongly"
+        ) { setting in
+            let excluded = [ReplicaID(UInt8(setting.size.faults + 1))]
+            let start = setting.span(longest: setting.end).start
+            return setting.size.members.prefix(setting.size.faults).flatMap { replica in
+                let behaviours: [any ReplicaBehaviour] = [
+                    BadFetch(), BadMACToSome(excluded: excluded), CommitWithhold(from: start),
+                ]
+                return behaviours.map { NamedFault("\(replica) bad-fetch", .replica(replica, $0)) }
+            }
+        },
         backup("protocol-flood", "asks for everything again, all the time") { _ in ProtocolFlood() },
         backup("flood", "long messages that nobody waits for, as fast as it can") {
             Flood(bytes: $0.random.pick([1 << 10, 64 << 10]) ?? 1 << 10)

@@ -80,6 +80,24 @@ extension Profiles {
         Profile("spike-no-fault", .nobody, demand: .spike, "the load grows from one client to all, and back") { _ in
             []
         },
+        Profile(
+            "unheard",
+            .environment,
+            needs: [.viewChange, .stateTransfer, .recovery],
+            "the clients are cut off while all replicas lose power"
+        ) { setting in
+            let span = setting.span(longest: second)
+            let cut = NetworkFault(.clients, start: span.start, end: span.end, isLossy: true)
+            let time = setting.random.within(span.start...span.end)
+            return [NamedFault("clients cut off\(when(cut))", .network(cut))]
+                + setting.size.members.map { replica in
+                    let outage: UInt64 = setting.random.within(1_000_000...100_000_000)
+                    return NamedFault(
+                        "\(replica) power-loss at \(milliseconds(time)) for \(milliseconds(outage))",
+                        .powerLoss(replica, at: time, outage: outage)
+                    )
+                }
+        },
         Profile("amnesia", .backup, needs: [.viewChange, .recovery], "f replicas lose their disks") { setting in
             setting.random.sample(setting.size.faults, of: setting.size.members).map { replica in
                 let span = setting.span(longest: second / 2)
@@ -194,12 +212,30 @@ extension Profiles {
 
     private static func partition(_ setting: inout Setting) -> NamedFault {
         let count = setting.random.within(1...(setting.size.replicas / 2))
-        let side = setting.random.sample(count, of: setting.size.members).sorted()
-        let span = setting.span(longest: second)
+        let side = setting.random.sample(count, of: setting.size.members)
+        return partition(side, setting.span(longest: second), &setting)
+    }
+
+    /// Nothing passes between these replicas and the others.
+    static func partition(
+        _ replicas: [ReplicaID],
+        _ span: (start: UInt64, end: UInt64),
+        _ setting: inout Setting
+    ) -> NamedFault {
+        let side = replicas.sorted()
         let isLossy = setting.random.chance(perMille: 500)
         let fault = NetworkFault(.divide(side), start: span.start, end: span.end, isLossy: isLossy)
         let names = side.map(\.description).joined(separator: "+")
         return NamedFault("partition \(names)\(when(fault))", .network(fault))
+    }
+
+    /// Correct replicas do not hear one of them, which hears everybody.
+    static func unheard(_ replica: ReplicaID, by others: [ReplicaID], _ setting: inout Setting) -> [NamedFault] {
+        let start = setting.span(longest: second).start
+        return others.filter { $0 != replica }.map { other in
+            let fault = NetworkFault(.cut(from: replica, to: other), start: start, end: setting.end, isLossy: true)
+            return NamedFault("one-way-link \(replica)>\(other)\(when(fault))", .network(fault))
+        }
     }
 
     static func isolation(_ setting: inout Setting) -> NamedFault { isolatePrimary(&setting) }

@@ -131,7 +131,7 @@ struct Network {
                     isReordered = true
                     delivery.first = delivery.first.map { $0 + random.below(20 * delay.range.upperBound) }
                 }
-            case .divide, .isolatePrimary, .cut, .disconnect:
+            case .divide, .isolatePrimary, .cut, .clients, .disconnect:
                 break
             }
         }
@@ -152,6 +152,8 @@ struct Network {
             return replicas[from] == primary || replicas[to] == primary
         case .cut(let first, let second):
             return replicas[from] == first && replicas[to] == second
+        case .clients:
+            return replicas[from] == nil || replicas[to] == nil
         case .lossy, .disconnect, .slow:
             return false
         }
