@@ -73,7 +73,8 @@ extension Replica {
         while log.contains(next), left > 0 {
             let slot = log[next]
             if let batch = slot.committed, recipient != .others {
-                effects.append(.send(.committed(Committed(next, batch.digest)), to: recipient, after: .start))
+                // This replica's own COMMIT may be one of the 2f + 1: what it rests on must not be lost any more.
+                effects.append(.send(.committed(Committed(next, batch.digest)), to: recipient, after: logPosition))
             }
             // Only an accepted proposal was voted for; one that came after this replica left the view was not.
             if let prePrepare = slot.accepted {
