@@ -158,7 +158,9 @@ let package = Package(
         ),
         .testTarget(
             name: "SimulationTests",
-            dependencies: ["Simulation", "Adversary", "Agreement", "Messages", "Cryptography", "aardvark-lab"],
+            dependencies: [
+                "Simulation", "Adversary", "Agreement", "Messages", "StateStore", "Cryptography", "aardvark-lab",
+            ],
             swiftSettings: strict
         ),
         .testTarget(name: "LabTests", dependencies: ["Lab", "Aardvark", "TestSupport"], swiftSettings: strict),

@@ -27,6 +27,7 @@ struct CheckpointTracker: Sendable {
 
     private let size: ClusterSize
     private let window: Int
+    private let mutations: Mutations
     private var ownRoots: [SequenceNumber: Digest] = [:]
     /// By replica: its messages between the water marks, and its highest beyond them.
     private var messages: [[SequenceNumber: Checkpoint]]
@@ -38,8 +39,9 @@ struct CheckpointTracker: Sendable {
     /// fill that signer's place in ``messages``, does not matter to it.
     private var received: Stable?
 
-    init(size: ClusterSize, window: Int) {
+    init(size: ClusterSize, window: Int, mutations: Mutations) {
         self.size = size
+        self.mutations = mutations
         self.window = window
         messages = Array(repeating: [:], count: size.replicas)
     }
@@ -111,7 +113,7 @@ struct CheckpointTracker: Sendable {
         let signed = messages.compactMap { $0[sequence] }
         for root in Set(signed.map(\.root)).sorted() {
             let agreeing = signed.filter { $0.root == root }
-            if agreeing.count >= size.quorum {
+            if agreeing.count >= (mutations.contains(.stabilisesWithFewer) ? size.weakQuorum : size.quorum) {
                 return Stable(sequence: sequence, root: root, certificate: Array(agreeing.prefix(size.quorum)))
             }
         }

@@ -22,6 +22,8 @@ public struct ClientEngine: ~Copyable {
         public let dissemination: ProtocolSwitches.Dissemination
         /// How long to wait for replies before a request goes to all replicas; doubles with each try, 32 times at the most.
         public let retransmissionNanoseconds: UInt64
+        /// The bug that a test has planted.
+        var mutations = Mutations()
 
         /// Collects what a client is told at its start. Numbers out of their bounds are moved to the nearest inside.
         public init(
@@ -68,11 +70,12 @@ public struct ClientEngine: ~Copyable {
     private struct Outstanding {
         let request: Request
         let tickets: [UInt64]
-        var replies = ReplyTally()
+        var replies: ReplyTally
         var deadline: Instant
         var tries = 0
 
-        init(request: Request, tickets: [UInt64], deadline: Instant) {
+        init(request: Request, tickets: [UInt64], deadline: Instant, mutations: Mutations) {
+            replies = ReplyTally(mutations: mutations)
             self.request = request
             self.tickets = tickets
             self.deadline = deadline
@@ -238,7 +241,12 @@ public struct ClientEngine: ~Copyable {
         let due = now.advanced(byNanoseconds: configuration.retransmissionNanoseconds)
         let place = Int(request.number.rawValue % UInt64(configuration.window))
         invariant(outstanding[place] == nil, "a request outside the window")
-        outstanding[place] = Outstanding(request: request, tickets: tickets, deadline: due)
+        outstanding[place] = Outstanding(
+            request: request,
+            tickets: tickets,
+            deadline: due,
+            mutations: configuration.mutations
+        )
         switch configuration.dissemination {
         case .primary: effects.append(.sendToPrimary(request, view.primary(in: configuration.size)))
         case .all: effects.append(.sendToAll(request))
@@ -354,7 +362,12 @@ public struct ClientEngine: ~Copyable {
         }
         keyEpoch = KeyEpoch(number)
         guard phase == .opening else { return end(into: &effects) }
-        var again = Outstanding(request: opening, tickets: [], deadline: item.deadline)
+        var again = Outstanding(
+            request: opening,
+            tickets: [],
+            deadline: item.deadline,
+            mutations: configuration.mutations
+        )
         again.tries = max(item.tries, 1)
         outstanding[place] = again
         effects.append(.sendToAll(again.request))

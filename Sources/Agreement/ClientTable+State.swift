@@ -76,12 +76,13 @@ extension ClientTable {
         value.reserveCapacity(8 + payload.bytes.count)
         value.append(littleEndian: sequence.rawValue)
         value.append(contentsOf: payload.bytes)
+        if mutations.contains(.leavesRepliesOut) { return [] }
         return [SystemRecord(key: StateKey.reply(client, place: UInt16(place)).bytes, value: value)]
     }
 
     /// The entry that says how far a client's session is.
     func progressRecord(of client: ClientID) -> SystemRecord? {
-        guard let position = index[client] else { return nil }
+        guard let position = index[client], !mutations.contains(.leavesProgressOut) else { return nil }
         var value: [UInt8] = []
         value.append(littleEndian: entries[position].session.rawValue)
         value.append(littleEndian: entries[position].executed)

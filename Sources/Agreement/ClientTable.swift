@@ -103,6 +103,7 @@ struct ClientTable: Sendable {
     /// The most clients, administrators and removed clients together.
     let identities: Int
     private let pendingBytes: Int
+    let mutations: Mutations
     /// Those that are known in the initial state.
     let genesis: [ClientKey]
     var entries: [ClientEntry] = []
@@ -111,8 +112,9 @@ struct ClientTable: Sendable {
     private var queue = FirstInFirstOut<Int>()
     private var watched = FirstInFirstOut<Int>()
 
-    init(clients: [ClientKey], limits: Limits) {
+    init(clients: [ClientKey], limits: Limits, mutations: Mutations = Mutations()) {
         invariant(clients.count <= limits.identities, "more clients from the start than there may be")
+        self.mutations = mutations
         window = limits.clientWindow
         identities = limits.identities
         pendingBytes = limits.clientPendingBytes
@@ -194,6 +196,7 @@ struct ClientTable: Sendable {
         guard let position = index[request.client] else { return false }
         let known = request.kind == .openSession ? entries[position].opening : entries[position].pending(request.number)
         return known?.value.envelopeDigest == request.envelopeDigest
+            || (known != nil && mutations.contains(.trustsKnownNumber))
     }
 
     /// A checked request that a proposal names, if it waits here.
@@ -395,15 +398,18 @@ struct ClientTable: Sendable {
 
         /// Decides whether a request takes effect here, and if so counts it. Exactly once, in the client's own order: the rule of safety
         /// of PBFT section 4.1, the same at every replica because only executed requests change what it reads.
-        mutating func advance(by request: Request) -> Bool {
+        mutating func advance(by request: Request, _ mutations: Mutations) -> Bool {
             switch request.kind {
             case .openSession:
                 guard request.session > session else { return false }
                 self = Progress(session: request.session, executed: 0)
             case .ordered, .administration:
-                guard request.session == session, session > SessionID(0), request.number.rawValue == executed + 1
+                let number = request.number.rawValue
+                guard request.session == session || mutations.contains(.ignoresSessions), session > SessionID(0),
+                    number == executed + 1 || (number > executed && mutations.contains(.executesGaps))
+                        || (number <= executed && mutations.contains(.executesAgain))
                 else { return false }
-                executed += 1
+                executed = max(executed, number)
             }
             return true
         }
@@ -424,7 +430,7 @@ struct ClientTable: Sendable {
         var reached: [Int: Progress] = [:]
         return requests.filter { request in
             guard let position = index[request.client], isCurrent(request, position) else { return false }
-            return reached[position, default: progress(position)].advance(by: request)
+            return reached[position, default: progress(position)].advance(by: request, mutations)
         }
     }
 
@@ -432,7 +438,7 @@ struct ClientTable: Sendable {
     mutating func begin(_ request: Request) -> Bool {
         guard let position = index[request.client], isCurrent(request, position) else { return false }
         var progress = progress(position)
-        guard progress.advance(by: request) else { return false }
+        guard progress.advance(by: request, mutations) else { return false }
         entries[position].session = progress.session
         entries[position].executed = progress.executed
         switch request.kind {

@@ -156,6 +156,8 @@ public struct ReplicaConfiguration: Sendable {
     /// The clients and administrators that are known from the start, with the keys of the first epoch: the same at every replica. After
     /// the first batch the state says who they are.
     public let clients: [ClientKey]
+    /// The bug that a test has planted.
+    var mutations = Mutations()
 
     /// Collects what a replica is told at its start.
     ///

@@ -66,8 +66,9 @@ struct Slot: Sendable {
 
     /// The batch that is known to be committed: 2f + 1 replicas have sent COMMIT for it in this view, or f + 1, one of them correct, say
     /// that it is.
-    func committedDigest(_ size: ClusterSize) -> Digest? {
-        commits.digest(with: size.quorum) ?? saidCommitted.digest(with: size.weakQuorum)
+    func committedDigest(_ size: ClusterSize, _ mutations: Mutations) -> Digest? {
+        commits.digest(with: mutations.quorum(of: size, unless: .commitsWithFewer))
+            ?? saidCommitted.digest(with: mutations.contains(.believesFewer) ? size.faults : size.weakQuorum)
     }
 
     /// The content of a batch, when it is here.

@@ -16,8 +16,15 @@ struct NewViewChoice: Hashable, Sendable {
     ///   - size: The cluster.
     ///   - digestsPerNumber: M: how many fresh digests a correct replica admits at one number.
     /// - Returns: nil when more VIEW-CHANGEs are needed.
-    static func decide(_ members: [ViewChange], size: ClusterSize, digestsPerNumber: Int) -> NewViewChoice? {
-        guard members.count >= size.quorum, let start = members.map(\.stable).max() else { return nil }
+    static func decide(
+        _ members: [ViewChange],
+        size: ClusterSize,
+        digestsPerNumber: Int,
+        mutations: Mutations = Mutations()
+    ) -> NewViewChoice? {
+        guard members.count >= mutations.quorum(of: size, unless: .beginsViewsWithFewer),
+            let start = members.map(\.stable).max()
+        else { return nil }
         var last = start
         for member in members {
             for claim in member.prepared where claim.sequence > last { last = claim.sequence }
@@ -27,7 +34,7 @@ struct NewViewChoice: Hashable, Sendable {
         var sequence = start
         while sequence < last {
             sequence = sequence.next
-            guard let digest = choose(sequence, members, size) else { return nil }
+            guard let digest = choose(sequence, members, size, mutations) else { return nil }
             chosen.append(digest)
         }
         return NewViewChoice(start: start, chosen: chosen)
@@ -50,26 +57,41 @@ struct NewViewChoice: Hashable, Sendable {
         return highest
     }
 
-    private static func choose(_ sequence: SequenceNumber, _ members: [ViewChange], _ size: ClusterSize) -> Digest? {
+    private static func choose(
+        _ sequence: SequenceNumber,
+        _ members: [ViewChange],
+        _ size: ClusterSize,
+        _ mutations: Mutations
+    ) -> Digest? {
         let below = members.filter { $0.stable < sequence }
         var candidates: [BatchClaim] = []
         for member in members {
             // Claims about other numbers say nothing about this one: a published implementation forgets this filter.
-            candidates.append(contentsOf: member.prepared.filter { $0.sequence == sequence })
+            candidates.append(
+                contentsOf: member.prepared.filter {
+                    $0.sequence == sequence || mutations.contains(.takesPreparedOfOtherNumbers)
+                }
+            )
         }
         candidates.sort { $0.view > $1.view || ($0.view == $1.view && $0.digest < $1.digest) }
         for candidate in candidates
-        where isUncontested(candidate, below, size) && isVouchedFor(candidate, members, size) {
+        where isUncontested(candidate, below, size, mutations) && isVouchedFor(candidate, members, size) {
             return candidate.digest
         }
         // B: so many have prepared nothing here that nothing can have committed.
         let without = below.filter { member in !member.prepared.contains { $0.sequence == sequence } }
-        return without.count >= size.quorum ? .zero : nil
+        return without.count >= size.quorum || mutations.contains(.nullOtherwise) ? .zero : nil
     }
 
     /// A1: 2f + 1 members that have not yet made this number stable prepared nothing there that conflicts.
-    private static func isUncontested(_ candidate: BatchClaim, _ below: [ViewChange], _ size: ClusterSize) -> Bool {
-        below.filter { member in
+    private static func isUncontested(
+        _ candidate: BatchClaim,
+        _ below: [ViewChange],
+        _ size: ClusterSize,
+        _ mutations: Mutations
+    ) -> Bool {
+        if mutations.contains(.ignoresConflicts) { return true }
+        return below.filter { member in
             member.prepared.allSatisfy { claim in
                 claim.sequence != candidate.sequence || claim.view < candidate.view
                     || (claim.view == candidate.view && claim.digest == candidate.digest)

@@ -74,7 +74,8 @@ extension Replica {
             let slot = log[next]
             if let batch = slot.committed, recipient != .others {
                 // This replica's own COMMIT may be one of the 2f + 1: what it rests on must not be lost any more.
-                effects.append(.send(.committed(Committed(next, batch.digest)), to: recipient, after: logPosition))
+                let foundation = foundation(logPosition, unless: .saysCommittedTooEarly)
+                effects.append(.send(.committed(Committed(next, batch.digest)), to: recipient, after: foundation))
             }
             // Only an accepted proposal was voted for; one that came after this replica left the view was not.
             if let prePrepare = slot.accepted {
@@ -144,7 +145,7 @@ extension Replica {
             if case .chosen(let digest) = log[sequence].proposal {
                 missing = digest
             } else if log[sequence].committed == nil, sequence > executed {
-                missing = log[sequence].committedDigest(configuration.size)
+                missing = committedDigest(sequence)
             }
             guard let missing, log[sequence].body(missing) == nil else { continue }
             effects.append(.send(.fetch(Fetch(.batch(sequence, missing))), to: .others, after: .start))

@@ -15,6 +15,9 @@ extension Replica {
         let own = checkpoint(root, at: sequence)
         checkpoints.add(own, low: log.low)
         effects.append(.send(.checkpoint(Unverified(own)), to: .others, after: logPosition))
+        if isMutated(.stabilisesAlone) {
+            advanceLog(CheckpointTracker.Stable(sequence: sequence, root: root, certificate: [own]), into: &effects)
+        }
         stabilise(sequence, into: &effects)
     }
 

@@ -45,7 +45,7 @@ extension Replica {
         guard proposal.view == logView else {
             return onOtherView(proposal.view, .digestPrePrepare(proposal), from: peer, into: &effects)
         }
-        guard peer == logView.primary(in: configuration.size) else { return drop(.wrongRole, into: &effects) }
+        guard mayPropose(peer) else { return drop(.wrongRole, into: &effects) }
         guard isInWindow(sequence) else { return drop(.outsideWindow, into: &effects) }
         var isChosen = false
         if let earlier = log[sequence].proposedDigest {

@@ -35,10 +35,12 @@ extension Replica {
         guard executing == nil, log.contains(sequence) else { return }
         if let batch = log[sequence].committed {
             if let done = tentative {
-                if done.digest == batch.digest { return confirm(done, into: &effects) }
+                if done.digest == batch.digest || isMutated(.keepsTentativeState) {
+                    return confirm(done, into: &effects)
+                }
                 rollBack(into: &effects)
             }
-            agreedTime = max(agreedTime, batch.time)
+            agreedTime = time(of: batch)
             var effective: [Request] = []
             effective.reserveCapacity(batch.requests.count)
             var administration: [AdministrationOutcome] = []
@@ -56,6 +58,13 @@ extension Replica {
         }
     }
 
+    /// The agreed time of the batch that is executed next: it never goes back.
+    private func time(of batch: Batch) -> Timestamp {
+        if isMutated(.timeGoesBack) { return batch.time }
+        if isMutated(.usesOwnTime) { return max(agreedTime, batch.time, proposedTime) }
+        return max(agreedTime, batch.time)
+    }
+
     private mutating func execute(
         _ requests: [Request],
         _ administration: [AdministrationOutcome],
@@ -66,11 +75,11 @@ extension Replica {
     ) {
         let execution = Execution(
             sequence: sequence,
-            time: max(agreedTime, batch.time),
+            time: time(of: batch),
             requests: requests,
             isTentative: isTentative
         )
-        let position = log[sequence].preparedPosition
+        let position = foundation(log[sequence].preparedPosition, unless: .repliesTooEarly)
         executing = BatchUnderExecution(
             execution: execution,
             digest: batch.digest,
@@ -207,6 +216,9 @@ extension Replica {
             if let progress = clients.progressRecord(of: client) { records.append(progress) }
         }
         records.append(SystemRecord(key: StateKey.agreedTime.bytes, value: Self.encoded(agreedTime)))
+        let isCheckpoint = sequence.rawValue.isMultiple(of: UInt64(configuration.limits.checkpointInterval))
+        let isEarly = isMutated(.checkpointsTooEarly)
+        if isCheckpoint, isEarly { effects.append(.takeCheckpoint(sequence)) }
         effects.append(.record(records))
         let changed = administration.flatMap(\.changed)
         if !changed.isEmpty { onClientsChanged(changed, into: &effects) }
@@ -218,9 +230,7 @@ extension Replica {
         if isActive { viewChangeDoublings = 0 }
         progressed()
         releaseReads(into: &effects)
-        if sequence.rawValue.isMultiple(of: UInt64(configuration.limits.checkpointInterval)) {
-            effects.append(.takeCheckpoint(sequence))
-        }
+        if isCheckpoint, !isEarly { effects.append(.takeCheckpoint(sequence)) }
         judgeAgain(sequence.next, into: &effects)
         executeNext(into: &effects)
     }

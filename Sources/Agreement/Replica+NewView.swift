@@ -54,7 +54,8 @@ extension Replica {
 
     private func hasProperMembers(_ claim: NewView) -> Bool {
         let numbers = claim.members.map(\.replica)
-        return numbers.count >= configuration.size.quorum && numbers.allSatisfy(configuration.size.contains)
+        return numbers.count >= quorum(unless: .beginsViewsWithFewer)
+            && numbers.allSatisfy(configuration.size.contains)
             && zip(numbers, numbers.dropFirst()).allSatisfy { $0 < $1 }
             && claim.chosen.count <= configuration.limits.logWindow
     }
@@ -146,18 +147,25 @@ extension Replica {
         }
     }
 
+    /// What a view starts from that these VIEW-CHANGEs begin; nil when more of them are needed.
+    func decide(_ members: [ViewChange]) -> NewViewChoice? {
+        NewViewChoice.decide(
+            members,
+            size: configuration.size,
+            digestsPerNumber: configuration.limits.digestsPerNumber,
+            mutations: configuration.mutations
+        )
+    }
+
     /// Checks a NEW-VIEW with all its VIEW-CHANGEs: the choice must be what follows from exactly those.
     mutating func begin(_ complete: InstalledNewView, now: ClockReading, into effects: inout [Effect]) {
         let newView = complete.newView
         let primary = newView.view.primary(in: configuration.size)
         forgetPending(newView)
         guard isNews(newView.view) else { return }
-        let choice = NewViewChoice.decide(
-            complete.members,
-            size: configuration.size,
-            digestsPerNumber: configuration.limits.digestsPerNumber
-        )
-        guard choice == NewViewChoice(start: newView.start, chosen: newView.chosen) else {
+        let choice = decide(complete.members)
+        guard choice == NewViewChoice(start: newView.start, chosen: newView.chosen) || isMutated(.acceptsAnyChoice)
+        else {
             accuse(primary, of: .wrongNewView, into: &effects)
             guard newView.view >= view, learning == nil else { return }
             return leaveView(for: View(newView.view.rawValue + 1), because: .wrongNewView, now: now, into: &effects)
@@ -202,7 +210,7 @@ extension Replica {
         let newView = complete.newView
         invariant(newView.view > view || !isActive, "views only grow")
         // What the view prepared comes back in NEW-VIEW, if it may have been acted on; then it is executed again.
-        rollBack(into: &effects)
+        if !isMutated(.keepsTentativeState) { rollBack(into: &effects) }
         if isActive { endWatch(now) }
         adoptStart(of: complete, into: &effects)
         view = newView.view
@@ -220,7 +228,8 @@ extension Replica {
         let position = persist(.newView(newView, members: complete.members), into: &effects)
         effects.append(.note(.enteredView(view)))
         if isPrimary {
-            effects.append(.send(.newView(Unverified(newView)), to: .others, after: position))
+            let foundation = foundation(position, unless: .entersTooEarly)
+            effects.append(.send(.newView(Unverified(newView)), to: .others, after: foundation))
         }
         let chosen = propose(newView, into: &effects)
         clients.enterView(chosen: chosen)
@@ -306,11 +315,9 @@ extension Replica {
     mutating func onBatch(_ body: BatchBody, now: ClockReading, into effects: inout [Effect]) {
         let digest = body.batch.digest
         guard log.contains(body.sequence) else { return drop(.uselessFetch, into: &effects) }
-        if case .chosen(digest) = log[body.sequence].proposal {
+        if case .chosen(let wanted) = log[body.sequence].proposal, wanted == digest || isMutated(.takesAnyBody) {
             fill(PrePrepare(view: logView, sequence: body.sequence, batch: body.batch), into: &effects)
-        } else if log[body.sequence].committedDigest(configuration.size) == digest,
-            log[body.sequence].body(digest) == nil
-        {
+        } else if committedDigest(body.sequence) == digest, log[body.sequence].body(digest) == nil {
             log[body.sequence].bodies.append(body.batch)
             commitIfPossible(body.sequence, into: &effects)
         } else {

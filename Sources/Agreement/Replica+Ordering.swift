@@ -14,10 +14,10 @@ extension Replica {
         guard prePrepare.view == logView else {
             return onOtherView(prePrepare.view, .prePrepare(prePrepare), from: peer, into: &effects)
         }
-        guard peer == logView.primary(in: configuration.size) else { return drop(.wrongRole, into: &effects) }
+        guard mayPropose(peer) else { return drop(.wrongRole, into: &effects) }
         guard isInWindow(sequence) else { return drop(.outsideWindow, into: &effects) }
         let digest = prePrepare.batch.digest
-        if let earlier = log[sequence].proposedDigest {
+        if let earlier = log[sequence].proposedDigest, earlier == digest || !isMutated(.acceptsSecondProposal) {
             if earlier == digest, case .chosen = log[sequence].proposal { return fill(prePrepare, into: &effects) }
             // At most one PRE-PREPARE for a view and a number.
             if earlier != digest { accuse(peer, of: .equivocation, into: &effects) }
@@ -56,6 +56,11 @@ extension Replica {
             digest: prePrepare.batch.digest,
             executed: executed
         )
+    }
+
+    /// Whether a peer is the primary of the view.
+    func mayPropose(_ peer: ReplicaID) -> Bool {
+        peer == logView.primary(in: configuration.size) || (isMutated(.acceptsProposalOfBackup) && !isPrimary)
     }
 
     /// The content of a batch that NEW-VIEW chose is here.
@@ -122,6 +127,7 @@ extension Replica {
         now: ClockReading,
         into effects: inout [Effect]
     ) {
+        let valid = valid || isMutated(.acceptsForgedBatch)
         let sequence = prePrepare.sequence
         if !valid, known.next < sequence {
             log[sequence].proposal = .doubted(prePrepare)
@@ -178,7 +184,7 @@ extension Replica {
         }
         // Votes of the primary and of this replica are not in the tally: it sends no PREPARE, and this one has not voted.
         let vouching = log[sequence].prepares.votes(for: prePrepare.batch.digest).count
-        if vouching >= configuration.size.faults {
+        if vouching >= configuration.size.faults || isMutated(.acceptsUnvouchedBatch) {
             accept(prePrepare, isChosen: false, into: &effects)
         }
     }
@@ -196,22 +202,28 @@ extension Replica {
         log[sequence].notePrePrepared(sequence, prePrepare.batch, in: view)
         let position = persist(.prePrepared(prePrepare), into: &effects)
         if isPrimary {
-            if !isChosen { effects.append(.send(.prePrepare(prePrepare), to: .others, after: position)) }
+            let foundation = foundation(position, unless: .proposesTooEarly)
+            if !isChosen { effects.append(.send(.prePrepare(prePrepare), to: .others, after: foundation)) }
         } else {
             let vote = Vote(.prepare, view: view, sequence: sequence, digest: prePrepare.batch.digest)
             log[sequence].prepares.add(vote.digest, from: configuration.replica)
-            effects.append(.send(.vote(vote), to: .others, after: position))
+            let foundation = foundation(position, unless: .preparesTooEarly)
+            effects.append(.send(.vote(vote), to: .others, after: foundation))
         }
         advance(sequence, into: &effects)
     }
 
     mutating func onVote(_ vote: Vote, from peer: ReplicaID, now: ClockReading, into effects: inout [Effect]) {
-        guard vote.view == logView else { return onOtherView(vote.view, .vote(vote), from: peer, into: &effects) }
+        guard vote.view == logView || (vote.view < logView && isMutated(.countsVotesOfOtherViews)) else {
+            return onOtherView(vote.view, .vote(vote), from: peer, into: &effects)
+        }
         guard isInWindow(vote.sequence) else { return drop(.outsideWindow, into: &effects) }
         switch vote.phase {
         case .prepare:
             // The primary's PRE-PREPARE is its vote; a PREPARE of its own would count it twice.
-            guard peer != logView.primary(in: configuration.size) else { return drop(.wrongRole, into: &effects) }
+            guard peer != logView.primary(in: configuration.size) || isMutated(.countsPrimaryTwice) else {
+                return drop(.wrongRole, into: &effects)
+            }
             guard log[vote.sequence].prepares.add(vote.digest, from: peer) else {
                 return repeated(vote, in: log[vote.sequence].prepares, from: peer, into: &effects)
             }
@@ -235,9 +247,10 @@ extension Replica {
     /// Takes a slot as far as its votes allow: prepared with the PRE-PREPARE and 2f matching PREPAREs of different backups, committed
     /// with 2f + 1 matching COMMITs.
     mutating func advance(_ sequence: SequenceNumber, into effects: inout [Effect]) {
-        if isActive, !log[sequence].isPrepared, let prePrepare = log[sequence].accepted {
+        if isActive || isMutated(.votesAfterLeaving), !log[sequence].isPrepared, let prePrepare = log[sequence].accepted
+        {
             let digest = prePrepare.batch.digest
-            if log[sequence].prepares.votes(for: digest).count >= configuration.size.quorum - 1 {
+            if log[sequence].prepares.votes(for: digest).count >= quorum(unless: .preparesWithFewer) - 1 {
                 prepared(sequence, digest, into: &effects)
             }
         }
@@ -246,13 +259,14 @@ extension Replica {
 
     private mutating func prepared(_ sequence: SequenceNumber, _ digest: Digest, into effects: inout [Effect]) {
         log[sequence].isPrepared = true
-        log[sequence].preparedClaim = BatchClaim(sequence, digest, view)
+        log[sequence].preparedClaim = BatchClaim(sequence, digest, logView)
         highestPrepared = max(highestPrepared, sequence)
-        let position = persist(.prepared(view, sequence, digest), into: &effects)
+        let position = persist(.prepared(logView, sequence, digest), into: &effects)
         log[sequence].preparedPosition = position
         log[sequence].commits.add(digest, from: configuration.replica)
-        let vote = Vote(.commit, view: view, sequence: sequence, digest: digest)
-        effects.append(.send(.vote(vote), to: .others, after: position))
+        let vote = Vote(.commit, view: logView, sequence: sequence, digest: digest)
+        let foundation = foundation(position, unless: .commitsTooEarly)
+        effects.append(.send(.vote(vote), to: .others, after: foundation))
         executeNext(into: &effects)
     }
 
@@ -269,11 +283,16 @@ extension Replica {
         commitIfPossible(committed.sequence, into: &effects)
     }
 
+    /// The batch that is known to be committed.
+    func committedDigest(_ sequence: SequenceNumber) -> Digest? {
+        log[sequence].committedDigest(configuration.size, configuration.mutations)
+    }
+
     /// 2f + 1 COMMITs hold f + 1 correct replicas that have prepared the batch, so it is committed whatever this replica has seen of it
     /// (it may have left the view, or been left out by the primary); all it needs is the content, which the digest vouches for.
     mutating func commitIfPossible(_ sequence: SequenceNumber, into effects: inout [Effect]) {
         guard log[sequence].committed == nil,
-            let digest = log[sequence].committedDigest(configuration.size),
+            let digest = committedDigest(sequence),
             let batch = log[sequence].body(digest)
         else { return }
         log[sequence].committed = batch

@@ -58,7 +58,7 @@ extension Replica {
         // What prepared here before the store was lost is not known, so nothing can be waited for.
         guard learning == nil else { return drop(.learning, into: &effects) }
         let fence = fence
-        if fence <= executed {
+        if fence <= executed || isMutated(.readsWithoutFence) {
             effects.append(.query(read, for: client))
         } else if !reads.add(read, from: client, until: fence, limits: configuration.limits) {
             drop(.tooManyReads, into: &effects)

@@ -55,7 +55,7 @@ extension Replica {
         }
         logPosition = LogPosition(rawValue: UInt64(recovery.log.count))
         executed = recovery.executed
-        agreedTime = clients.restore(recovery.records).time
+        agreedTime = clients.restore(isMutated(.restartForgetsClients) ? [] : recovery.records).time
         proposedTime = agreedTime
         restoreVotes()
         // Those that were not stable yet are signed again: nobody else may have kept what this replica said of them.
@@ -68,12 +68,15 @@ extension Replica {
 
     private mutating func restore(_ record: LogRecord) {
         switch record {
+        case .prePrepared where isMutated(.restartForgetsPrePrepared),
+            .viewChange where isMutated(.restartForgetsViewChange):
+            break
         case .prePrepared(let prePrepare):
             guard log.contains(prePrepare.sequence) else { return }
             log[prePrepare.sequence].notePrePrepared(prePrepare.sequence, prePrepare.batch, in: prePrepare.view)
         case .prepared(let view, let sequence, let digest):
-            highestPrepared = max(highestPrepared, sequence)
-            guard log.contains(sequence) else { return }
+            if !isMutated(.restartForgetsFence) { highestPrepared = max(highestPrepared, sequence) }
+            guard log.contains(sequence), !isMutated(.restartForgetsPrepared) else { return }
             log[sequence].preparedClaim = BatchClaim(sequence, digest, view)
         case .stable(let sequence, let certificate):
             guard sequence > log.low else { return }

@@ -22,28 +22,35 @@ extension Replica {
         requestDeadline = nil
         watched = nil
         effects.append(.note(.leftView(for: next, because: reason)))
-        let claims = log.claims
-        let own = ViewChange(
-            view: next,
-            replica: configuration.replica,
-            stable: log.low,
-            certificate: checkpoints.certificate,
-            prepared: claims.prepared,
-            prePrepared: claims.prePrepared,
-            cluster: configuration.cluster,
-            signer: signer
-        )
+        let own = makeViewChange()
         viewChanges[configuration.replica.index] = own
         let position = persist(.viewChange(own), into: &effects)
-        effects.append(.send(.viewChange(Unverified(own)), to: .others, after: position))
+        let foundation = foundation(position, unless: .leavesTooEarly)
+        effects.append(.send(.viewChange(Unverified(own)), to: .others, after: foundation))
         viewChangeResendNanoseconds = configuration.limits.stallNanoseconds
         viewChangeResend = now.monotonic.advanced(byNanoseconds: viewChangeResendNanoseconds)
         onViewChangeCounted(now: now, into: &effects)
     }
 
+    /// What this replica says of itself when it leaves for ``view``. It is made once: a second one, with a later h, would contradict it.
+    private func makeViewChange() -> ViewChange {
+        let claims = log.claims
+        return ViewChange(
+            view: view,
+            replica: configuration.replica,
+            stable: log.low,
+            certificate: checkpoints.certificate,
+            prepared: claims.prepared,
+            prePrepared: isMutated(.leavesPrePreparedOut) ? [] : claims.prePrepared,
+            cluster: configuration.cluster,
+            signer: signer
+        )
+    }
+
     mutating func resendViewChange(now: ClockReading, into effects: inout [Effect]) {
         viewChangeResend = nil
-        guard !isActive, let own = viewChanges[configuration.replica.index] else { return }
+        guard !isActive, var own = viewChanges[configuration.replica.index] else { return }
+        if isMutated(.changesItsViewChange) { own = makeViewChange() }
         effects.append(.send(.viewChange(Unverified(own)), to: .others, after: logPosition))
         // If the others stay in their view, this replica must keep up with what they execute there.
         ask(.others, into: &effects)
@@ -130,13 +137,7 @@ extension Replica {
             newViewDeadline = now.monotonic.advanced(byNanoseconds: viewTimeout)
         }
         let members = current
-        guard members.count >= configuration.size.quorum, primary == configuration.replica,
-            let choice = NewViewChoice.decide(
-                members,
-                size: configuration.size,
-                digestsPerNumber: configuration.limits.digestsPerNumber
-            )
-        else { return }
+        guard primary == configuration.replica, let choice = decide(members) else { return }
         let newView = NewView(
             view: view,
             members: members.map { NewView.Member($0.replica, $0.digest) },

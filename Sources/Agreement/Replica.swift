@@ -118,9 +118,18 @@ public struct Replica: ~Copyable {
         invariant(configuration.size.contains(configuration.replica), "a replica outside its cluster")
         self.configuration = configuration
         self.signer = signer
-        log = MessageLog(window: configuration.limits.logWindow)
-        clients = ClientTable(clients: configuration.clients, limits: configuration.limits)
-        checkpoints = CheckpointTracker(size: configuration.size, window: configuration.limits.logWindow)
+        let widening = configuration.mutations.contains(.ignoresWaterMarks) ? 2 : 1
+        log = MessageLog(window: widening * configuration.limits.logWindow)
+        clients = ClientTable(
+            clients: configuration.clients,
+            limits: configuration.limits,
+            mutations: configuration.mutations
+        )
+        checkpoints = CheckpointTracker(
+            size: configuration.size,
+            window: configuration.limits.logWindow,
+            mutations: configuration.mutations
+        )
         viewChanges = Array(repeating: nil, count: configuration.size.replicas)
         pendingNewViews = Array(repeating: nil, count: configuration.size.replicas)
         early = Array(repeating: EarlyMessages(), count: configuration.size.replicas)

@@ -32,9 +32,14 @@ struct ReplyTally: Sendable {
         var payload: Reply.Payload?
     }
 
+    private let mutations: Mutations
     private var voters = VoteSet()
     // Replies that differ are rare: a list beats a dictionary. There are no more candidates than replicas.
     private var candidates: [Candidate] = []
+
+    init(mutations: Mutations = Mutations()) {
+        self.mutations = mutations
+    }
 
     /// Counts a replica's latest reply. It may say something else later: that the batch is committed, or, while a session is opened,
     /// that another one is current.
@@ -69,13 +74,14 @@ struct ReplyTally: Sendable {
     }
 
     private func isEnough(_ place: Int, _ size: ClusterSize) -> Bool {
-        if candidates[place].all.count >= size.quorum { return true }
+        let quorum = mutations.contains(.takesFewerTentativeReplies) ? size.weakQuorum : size.quorum
+        if candidates[place].all.count >= quorum { return true }
         let key = candidates[place].key
         var committed = 0
         for candidate in candidates where candidate.key == key {
             committed += candidate.committed.count
         }
-        return committed >= size.weakQuorum
+        return committed >= (mutations.contains(.takesOneReply) ? 1 : size.weakQuorum)
     }
 
     private func payload(of key: Key) -> Reply.Payload? {

@@ -20,15 +20,17 @@ class ClientShell {
     }
 
     private static func engine(of id: ClientID, generation: Int, in scenario: Scenario) -> ClientEngine {
-        ClientEngine(
-            configuration: ClientEngine.Configuration(
-                size: scenario.keys.size,
-                client: id,
-                window: min(scenario.load.window, scenario.limits.clientWindow),
-                bundle: scenario.load.bundle,
-                dissemination: scenario.switches.dissemination,
-                retransmissionNanoseconds: scenario.load.retransmission
-            ),
+        var configuration = ClientEngine.Configuration(
+            size: scenario.keys.size,
+            client: id,
+            window: min(scenario.load.window, scenario.limits.clientWindow),
+            bundle: scenario.load.bundle,
+            dissemination: scenario.switches.dissemination,
+            retransmissionNanoseconds: scenario.load.retransmission
+        )
+        scenario.options.configureClient(&configuration)
+        return ClientEngine(
+            configuration: configuration,
             authenticator: scenario.keys.authenticator(of: id, generation: generation)
         )
     }

@@ -57,12 +57,19 @@ struct Oracle {
     private var said: [Said: Digest] = [:]
     /// By replica: the highest view that it said VIEW-CHANGE for.
     private var leftFor: [UInt64]
+    private var ballots: Ballots
 
-    init(keys: KeyRing, correctClients: Set<ClientID>, newcomers: Set<ClientID> = []) {
+    init(
+        keys: KeyRing,
+        correctReplicas: Set<ReplicaID>,
+        correctClients: Set<ClientID>,
+        newcomers: Set<ClientID> = []
+    ) {
         self.keys = keys
         self.correctClients = correctClients.union([keys.administrator])
         directory = ClientDirectory(keys.genesis(without: newcomers))
         leftFor = Array(repeating: 0, count: keys.size.replicas)
+        ballots = Ballots(size: keys.size, correct: correctReplicas)
     }
 
     /// How many batches were executed somewhere.
@@ -124,7 +131,7 @@ struct Oracle {
                     "\(replica) executes another batch at \(execution.sequence) than others did"
                 )
             }
-            return nil
+            return ballots.executes(execution.sequence, at: replica)
         }
         guard place == history.count else {
             return Violation(
@@ -132,6 +139,7 @@ struct Oracle {
                 "\(replica) executes \(execution.sequence) before anybody executed the one before it"
             )
         }
+        if let violation = ballots.executes(execution.sequence, at: replica) { return violation }
         if let last = history.last, execution.time < last.time {
             return Violation(.monotone, "the agreed time goes back at \(execution.sequence)")
         }
@@ -237,10 +245,11 @@ struct Oracle {
     mutating func says(_ message: PeerMessage, by replica: ReplicaID) -> Violation? {
         switch message {
         case .prePrepare(let word):
+            ballots.proposes(word.view, word.sequence, word.batch.digest)
             return bind(replica, 0, word.view, word.sequence, word.batch.digest, "PRE-PREPARE")
         case .vote(let word):
             let isPrepare = word.phase == .prepare
-            return bind(
+            let contradiction = bind(
                 replica,
                 isPrepare ? 1 : 2,
                 word.view,
@@ -248,6 +257,7 @@ struct Oracle {
                 word.digest,
                 isPrepare ? "PREPARE" : "COMMIT"
             )
+            return contradiction ?? ballots.votes(word, by: replica)
         case .viewChange(let word) where word.claim.replica == replica:
             let claims = word.claim.prePrepared.map { (UInt8(1), $0) } + word.claim.prepared.map { (UInt8(2), $0) }
             for (phase, claim) in claims {
@@ -256,6 +266,7 @@ struct Oracle {
             leftFor[replica.index] = max(leftFor[replica.index], word.claim.view.rawValue)
             return bind(replica, 4, word.claim.view, .zero, word.claim.digest, "VIEW-CHANGE")
         case .newView(let word) where word.claim.view.primary(in: keys.size) == replica:
+            ballots.begins(word.claim)
             return bind(replica, 5, word.claim.view, .zero, Digest.of(word.claim.encoded), "NEW-VIEW")
         case .checkpoint(let word) where word.claim.replica == replica:
             return bind(replica, 3, View(0), word.claim.sequence, word.claim.root, "CHECKPOINT")
@@ -312,6 +323,18 @@ struct Oracle {
             .certificates,
             "\(replica) fetches another state of \(sequence) than correct replicas computed"
         )
+    }
+
+    /// A correct replica begins a view.
+    func begins(_ newView: NewView, with members: [ViewChange], at replica: ReplicaID) -> Violation? {
+        let replicas = Set(members.filter { $0.view == newView.view }.map(\.replica))
+        guard replicas.count >= keys.size.quorum else {
+            return Violation(
+                .certificates,
+                "\(replica) begins \(newView.view) with VIEW-CHANGEs of \(replicas.count), but \(keys.size.quorum) make one"
+            )
+        }
+        return nil
     }
 
     /// A correct replica took a checkpoint as stable.

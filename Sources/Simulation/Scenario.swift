@@ -3,6 +3,7 @@ import Agreement
 import Cryptography
 import Invariants
 import Messages
+import StateStore
 
 /// What to simulate, apart from the seed.
 public struct SimulationOptions: Sendable {
@@ -17,15 +18,12 @@ public struct SimulationOptions: Sendable {
     public var mechanisms = Self.currentMechanisms
     /// Leaves only these faults of the profile, by their places; nil for all.
     public var keptFaults: [Int]?
-    /// Makes the engine of each correct and faulty replica; tests put changed ones in here.
-    public var makeEngine: @Sendable (ReplicaConfiguration, any Signer) -> Replica = { configuration, signer in
-        Replica(configuration: configuration, signer: signer)
-    }
-    /// Makes the engine of a replica that starts again.
-    public var recoverEngine: @Sendable (ReplicaConfiguration, any Signer, Recovery) -> Replica = {
-        Replica(configuration: $0, signer: $1, recovering: $2)
-    }
-
+    /// Changes what every replica is told at its start: tests plant bugs in the engine here.
+    var configure: @Sendable (inout ReplicaConfiguration) -> Void = { _ in }
+    /// Changes what every client is told at its start.
+    var configureClient: @Sendable (inout ClientEngine.Configuration) -> Void = { _ in }
+    /// How states are fetched.
+    var transferLimits = StateFetch.Limits()
     /// Changes what the shells of correct replicas are asked to do, to show that the oracles notice. For tests.
     var sabotage: (@Sendable (Effect, ReplicaID) -> [Effect])?
 

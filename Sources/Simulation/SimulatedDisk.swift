@@ -21,9 +21,17 @@ struct SimulatedDisk {
     private var unsynced: [(record: LogRecord, position: LogPosition)] = []
     private var isSyncing = false
 
+    /// A number in a view.
+    struct Place: Hashable {
+        let view: View
+        let sequence: SequenceNumber
+    }
+
     /// The durable part of Q and P.
     private(set) var prePrepared: Set<Claim> = []
     private(set) var prepared: Set<Claim> = []
+    /// Where something is durably prepared.
+    private(set) var preparedPlaces: Set<Place> = []
     /// The views for which a VIEW-CHANGE, and that a NEW-VIEW, is durable.
     private(set) var viewsLeftFor: Set<UInt64> = []
     private(set) var viewsEntered: Set<UInt64> = []
@@ -86,6 +94,7 @@ struct SimulatedDisk {
             prePrepared.insert(Self.claim(said.view, said.sequence, said.batch.digest.prefix))
         case .prepared(let view, let sequence, let digest):
             prepared.insert(Self.claim(view, sequence, digest.prefix))
+            preparedPlaces.insert(Place(view: view, sequence: sequence))
         case .viewChange(let own):
             viewsLeftFor.insert(own.view.rawValue)
         case .newView(let newView, members: _):

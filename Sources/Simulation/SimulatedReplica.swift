@@ -58,7 +58,7 @@ final class SimulatedReplica {
         var limits = scenario.limits
         for behaviour in behaviours { behaviour.adjust(&limits) }
         let keys = scenario.keys
-        configuration = ReplicaConfiguration(
+        var configuration = ReplicaConfiguration(
             size: keys.size,
             replica: id,
             cluster: keys.cluster,
@@ -66,10 +66,12 @@ final class SimulatedReplica {
             limits: limits,
             clients: keys.genesis(without: scenario.newcomers)
         )
+        scenario.options.configure(&configuration)
+        self.configuration = configuration
         signer = keys.signer(of: id)
-        engine = scenario.options.makeEngine(configuration, signer)
+        engine = Replica(configuration: configuration, signer: signer)
         store = Self.emptyStore(limits)
-        transfer = StateTransfer(store: store, peers: world.members.filter { $0 != id }.map(\.index))
+        transfer = Self.transfer(of: id, into: store, in: scenario)
         random = RandomStream(seed: scenario.seed, stream: 1_000 + UInt64(node))
         let faulty = FaultyReplica(
             replica: id,
@@ -225,6 +227,15 @@ final class SimulatedReplica {
         InMemoryStateStore(checkpointsKept: limits.logWindow / limits.checkpointInterval + 2)
     }
 
+    private static func transfer(
+        of replica: ReplicaID,
+        into store: InMemoryStateStore,
+        in scenario: Scenario
+    ) -> StateTransfer {
+        let peers = scenario.keys.size.members.filter { $0 != replica }.map(\.index)
+        return StateTransfer(store: store, peers: peers, limits: scenario.options.transferLimits)
+    }
+
     /// Starts again from what is durable: the log, and the state of the last stable checkpoint that was held.
     func restart() {
         isUp = true
@@ -237,9 +248,9 @@ final class SimulatedReplica {
             break
         }
         store = found
-        transfer = StateTransfer(store: store, peers: world.members.filter { $0 != id }.map(\.index))
+        transfer = Self.transfer(of: id, into: store, in: world.scenario)
         let recovery = Recovery(executed: executed, records: systemRecords, log: disk.durableRecords)
-        engine = world.scenario.options.recoverEngine(configuration, signer, recovery)
+        engine = Replica(configuration: configuration, signer: signer, recovering: recovery)
         held = HeldEffects(durable: disk.durable)
         // Whoever starts it tells it so until its log does.
         if lostStore, disk.durableRecords.isEmpty { engine.startLearning(now: clock, into: &effects) }
@@ -408,8 +419,13 @@ final class SimulatedReplica {
                 from: self
             )
         }
-        if case .stable(let sequence, let certificate) = record {
+        switch record {
+        case .stable(let sequence, let certificate):
             world.report(world.oracle.stabilised(sequence, certificate: certificate, by: id), from: self)
+        case .newView(let newView, let members):
+            world.report(world.oracle.begins(newView, with: members, at: id), from: self)
+        case .prePrepared, .prepared, .viewChange, .learning:
+            break
         }
     }
 
@@ -437,39 +453,7 @@ final class SimulatedReplica {
     /// A correct replica's words rest on durable records and contradict none of its words before.
     private func watch(_ message: PeerMessage) {
         world.report(world.oracle.says(message, by: id), from: self)
-        switch message {
-        case .prePrepare(let said):
-            require(disk.prePrepared, said.view, said.sequence, said.batch.digest, "PRE-PREPARE")
-        case .vote(let said) where said.phase == .prepare:
-            require(disk.prePrepared, said.view, said.sequence, said.digest, "PREPARE")
-        case .vote(let said):
-            require(disk.prepared, said.view, said.sequence, said.digest, "COMMIT")
-        case .viewChange(let said)
-        where said.claim.replica == id && !disk.viewsLeftFor.contains(said.claim.view.rawValue):
-            world.report(Violation(.durableFirst, "\(name) says a VIEW-CHANGE before it is durable"), from: self)
-        case .newView(let said) where !disk.viewsEntered.contains(said.claim.view.rawValue):
-            world.report(Violation(.durableFirst, "\(name) says a NEW-VIEW before it is durable"), from: self)
-        default:
-            break
-        }
-    }
-
-    private func require(
-        _ durable: Set<SimulatedDisk.Claim>,
-        _ view: View,
-        _ sequence: SequenceNumber,
-        _ digest: Digest,
-        _ name: String
-    ) {
-        if !durable.contains(SimulatedDisk.claim(view, sequence, digest.prefix)) {
-            world.report(
-                Violation(
-                    .durableFirst,
-                    "\(self.name) says \(name) \(view) \(sequence) before what it rests on is durable"
-                ),
-                from: self
-            )
-        }
+        world.report(disk.breach(saying: message, as: id), from: self)
     }
 
     // MARK: Disk
@@ -506,7 +490,10 @@ final class SimulatedReplica {
                 for peer in world.members where peer != id { send(message, to: peer) }
             }
         case .reply(let replies, after: _):
-            for addressed in replies { send(addressed.reply, to: addressed.client) }
+            for addressed in replies {
+                if isCorrect { world.report(disk.breach(answering: addressed.reply, as: id), from: self) }
+                send(addressed.reply, to: addressed.client)
+            }
         case .discardCheckpoints(let sequence, after: _):
             store.releaseCheckpoints(before: sequence.rawValue)
         default:

@@ -30,7 +30,7 @@ public struct Violation: Hashable, Sendable {
         case rightBlame = "right-blame"
         /// A replica said what it had not yet made durable.
         case durableFirst = "durable-first"
-        /// A stable checkpoint without a good certificate.
+        /// A stable checkpoint, a COMMIT, an execution or a new view without the quorum that it needs.
         case certificates
         /// Something grew beyond its bound.
         case bounded

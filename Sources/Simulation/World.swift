@@ -45,6 +45,7 @@ final class World {
     private var copies: [[Int]] = []
     private let faults: [NamedFault]
     private let isTwin: [Bool]
+    private let correct: Set<ReplicaID>
     private var isSettling = false
     private var primary = ReplicaID(0)
     private var highestView = View(0)
@@ -80,8 +81,10 @@ final class World {
             conditions: scenario.conditions,
             random: RandomStream(seed: scenario.seed, stream: 4)
         )
+        correct = Set(members).subtracting(faults.compactMap(\.fault.faultyReplica))
         oracle = Oracle(
             keys: scenario.keys,
+            correctReplicas: correct,
             correctClients: Set(scenario.keys.clients).subtracting(faultyClients),
             newcomers: scenario.newcomers
         )
@@ -95,9 +98,6 @@ final class World {
             let behaviours = faults.compactMap { fault -> (any ReplicaBehaviour)? in
                 if case .replica(id, let behaviour) = fault.fault { behaviour } else { nil }
             }
-            let isAmnesiac = faults.contains { fault in
-                if case .amnesia(id, at: _, outage: _) = fault.fault { true } else { false }
-            }
             let isSecond = node >= members.count
             copies[id.index].append(node)
             replicas.append(
@@ -106,7 +106,7 @@ final class World {
                     id: id,
                     name: isSecond ? "\(id)'" : "\(id)",
                     behaviours: behaviours,
-                    isCorrect: behaviours.isEmpty && !isTwin[id.index] && !isAmnesiac,
+                    isCorrect: correct.contains(id),
                     in: self
                 )
             )

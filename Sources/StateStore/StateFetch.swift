@@ -261,6 +261,14 @@ public struct StateFetch {
         }
     }
 
+    private var isTrusting: Bool {
+        #if DEBUG
+            limits.trustsSources
+        #else
+            false
+        #endif
+    }
+
     /// Verifies the nodes of an answer and takes in those that are right, up to the first that is not.
     ///
     /// - Returns: What is wrong with the answer; nil when it is as a correct source sends it.
@@ -273,7 +281,7 @@ public struct StateFetch {
                 fault = .tooLong
                 break
             }
-            guard hasher.digest(of: node) == part.digest else {
+            guard hasher.digest(of: node) == part.digest || isTrusting else {
                 fault = .wrongNode
                 break
             }

@@ -106,6 +106,11 @@ extension StateFetch {
         /// where it was as long as what it had fetched is not more than this.
         public var retainedBytes = 1 << 30
 
+        #if DEBUG
+            /// A bug that a test has planted: nodes are taken in whatever their digests.
+            var trustsSources = false
+        #endif
+
         /// The defaults.
         public init() {}
 

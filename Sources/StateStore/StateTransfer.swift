@@ -17,6 +17,7 @@ public final class StateTransfer {
 
     private let store: any AuthenticatedStore
     private let peers: [Int]
+    private let limits: StateFetch.Limits
     private var fetch: StateFetch?
     private var target: UInt64?
     /// When a fetch that found nobody to ask begins again.
@@ -33,9 +34,11 @@ public final class StateTransfer {
     /// - Parameters:
     ///   - store: The replica's state.
     ///   - peers: The numbers of the other replicas.
-    public init(store: any AuthenticatedStore, peers: [Int]) {
+    ///   - limits: How much to ask for at once and how long to wait.
+    public init(store: any AuthenticatedStore, peers: [Int], limits: StateFetch.Limits = StateFetch.Limits()) {
         self.store = store
         self.peers = peers
+        self.limits = limits
     }
 
     /// When ``timePassed(now:)`` wants to be called, in nanoseconds of the owner's monotonic clock; nil for never.
@@ -57,7 +60,7 @@ public final class StateTransfer {
         target = checkpoint
         isComplete = false
         if fetch == nil {
-            fetch = StateFetch(of: wanted, into: store, from: peers, numberedFrom: first)
+            fetch = StateFetch(of: wanted, into: store, from: peers, numberedFrom: first, limits: limits)
             return steps(fetch?.advance(to: now), now)
         }
         return steps(fetch?.retarget(to: wanted, at: now), now)

@@ -70,7 +70,7 @@ struct AdministrationTests {
     /// The first rule that a history breaks, one request a batch.
     private static func broken(_ keys: KeyRing, _ requests: [Request], newcomers: Set<ClientID> = []) -> Violation.Rule?
     {
-        var oracle = Oracle(keys: keys, correctClients: [], newcomers: newcomers)
+        var oracle = Oracle(keys: keys, correctReplicas: [], correctClients: [], newcomers: newcomers)
         for (place, request) in requests.enumerated() {
             if request.client.isAdministrator { oracle.made(request) }
             let execution = Execution(
@@ -110,7 +110,7 @@ struct AdministrationTests {
         let keys = try Runs.keys()
         let client = ClientID(3)
         let requests = [Self.administration(keys, 0, nil), Self.administration(keys, 1, .remove(client))]
-        var oracle = Oracle(keys: keys, correctClients: [])
+        var oracle = Oracle(keys: keys, correctReplicas: [], correctClients: [])
         for request in requests { oracle.made(request) }
         let execution = Execution(sequence: SequenceNumber(1), time: .zero, requests: requests, isTentative: false)
         #expect(oracle.executes(execution, at: ReplicaID(0)) == nil)

@@ -117,7 +117,7 @@ struct OracleTests {
     @Test func `another batch, another order, another time and a gap in the history are noticed`() throws {
         let keys = try Runs.keys()
         let first = [Self.request(keys, 1, 0), Self.request(keys, 2, 0)]
-        var oracle = Oracle(keys: keys, correctClients: [])
+        var oracle = Oracle(keys: keys, correctReplicas: [], correctClients: [])
         #expect(oracle.executes(Self.execution(1, first), at: ReplicaID(0)) == nil)
         #expect(oracle.executes(Self.execution(1, first), at: ReplicaID(1)) == nil)
         let wrong = [
@@ -133,7 +133,7 @@ struct OracleTests {
     @Test func `requests that take effect twice, or out of order, or in a void session are noticed`() throws {
         let keys = try Runs.keys()
         func rule(_ requests: [Request]) -> Violation.Rule? {
-            var oracle = Oracle(keys: keys, correctClients: [])
+            var oracle = Oracle(keys: keys, correctReplicas: [], correctClients: [])
             return oracle.executes(Self.execution(1, requests), at: ReplicaID(0))?.rule
         }
         func request(_ session: UInt64, _ number: UInt64) -> Request {
@@ -149,23 +149,23 @@ struct OracleTests {
 
     @Test func `requests that nobody made or signed are noticed`() throws {
         let keys = try Runs.keys()
-        var oracle = Oracle(keys: keys, correctClients: [ClientID(1)])
+        var oracle = Oracle(keys: keys, correctReplicas: [], correctClients: [ClientID(1)])
         let opening = Self.request(keys, 1, 0)
         #expect(oracle.executes(Self.execution(1, [opening]), at: ReplicaID(0))?.rule == .onlyRealRequests)
-        oracle = Oracle(keys: keys, correctClients: [ClientID(1)])
+        oracle = Oracle(keys: keys, correctReplicas: [], correctClients: [ClientID(1)])
         oracle.made(opening)
         oracle.made(Self.request(keys, 1, 1, 7))
         let changed = Self.request(keys, 1, 1, 8)
         #expect(oracle.executes(Self.execution(1, [opening]), at: ReplicaID(0)) == nil)
         #expect(oracle.executes(Self.execution(2, [changed]), at: ReplicaID(0))?.rule == .onlyRealRequests)
         let forged = Self.request(keys, 2, 0, spoiled: true)
-        oracle = Oracle(keys: keys, correctClients: [ClientID(1)])
+        oracle = Oracle(keys: keys, correctReplicas: [], correctClients: [ClientID(1)])
         #expect(oracle.executes(Self.execution(1, [forged]), at: ReplicaID(0))?.rule == .onlyRealRequests)
     }
 
     @Test func `a checkpoint that is stable on too few good signatures is noticed`() throws {
         let keys = try Runs.keys()
-        var oracle = Oracle(keys: keys, correctClients: [])
+        var oracle = Oracle(keys: keys, correctReplicas: [], correctClients: [])
         let sequence = SequenceNumber(4)
         let root = Digest.of([1])
         #expect(oracle.took(root: root, at: sequence, by: ReplicaID(0)) == nil)
@@ -187,7 +187,7 @@ struct OracleTests {
 
     @Test func `a result that nobody computed is noticed`() throws {
         let keys = try Runs.keys()
-        var oracle = Oracle(keys: keys, correctClients: [])
+        var oracle = Oracle(keys: keys, correctReplicas: [], correctClients: [])
         let opening = Self.request(keys, 1, 0)
         let request = Self.request(keys, 1, 1)
         let execution = Self.execution(1, [opening, request])
