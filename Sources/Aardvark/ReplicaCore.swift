@@ -46,6 +46,9 @@ final class ReplicaCore {
     /// Why this replica can keep nothing any more: from then on it says nothing.
     private(set) var failure: OperatorError?
 
+    /// How long batches were executed so far: this replica's own work, whoever's message was the last that it waited for.
+    private(set) var ownNanoseconds: UInt64 = 0
+
     /// What has happened so far.
     private(set) var counters = ReplicaCounters()
 
@@ -383,7 +386,10 @@ final class ReplicaCore {
             fetchState(sequence, root, now)
         case .execute(let execution):
             if execution.isTentative { tentative = store.beginTentative() }
-            step(.executed(execution.sequence, results: execute(execution)), now)
+            let start = Instant.now()
+            let results = execute(execution)
+            ownNanoseconds += Instant.now().nanoseconds(since: start)
+            step(.executed(execution.sequence, results: results), now)
         case .confirmExecution:
             store.commit(takeTentative())
         case .rollBackExecution:

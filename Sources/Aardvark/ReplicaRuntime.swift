@@ -33,14 +33,19 @@ final class ReplicaRuntime: TransportDelegate, ReplicaOutlet {
     private var core: ReplicaCore?
 
     /// By replica: the link on which its messages arrive, and the one on which it is sent messages.
-    private var inbound: [Link?]
+    private var inbound: [PeerLink?]
     private var outbound: [Link?]
     /// By replica: what keeps the outbound link; nil for this replica, and for one without a valid key.
     private var dialers: [Dialer?]
     private var dirtyPeers = VoteSet()
     private var peersWithFrames = VoteSet()
 
+    /// Queues apart; nil where the cluster file has them off: then it is first come, first served.
+    private let ingress: IsolatedIngress?
+    private var lastConnection: UInt64 = 0
+
     private var clientLinks: [Identity: ClientLink] = [:]
+    private var clientsByConnection: [ConnectionID: ClientLink] = [:]
     /// Client links with something to read, each at most once, in the order of their turn.
     private var readableClients: [ClientLink] = []
     private var dirtyClients: [ClientLink] = []
@@ -75,6 +80,15 @@ final class ReplicaRuntime: TransportDelegate, ReplicaOutlet {
         self.logger = logger
         self.onFailure = onFailure
         requestCost = cluster.switches.requestAuthentication == .signature ? 16 : 1
+        switch cluster.isolatedQueues {
+        case .on:
+            ingress = IsolatedIngress(
+                size: cluster.size,
+                limits: RobustnessLimits().scheduling,
+                clientMessages: cluster.switches.requestAuthentication == .signature ? 1 : 8
+            )
+        case .off: ingress = nil
+        }
         inbound = Array(repeating: nil, count: cluster.size.replicas)
         outbound = Array(repeating: nil, count: cluster.size.replicas)
         dialers = Array(repeating: nil, count: cluster.size.replicas)
@@ -120,21 +134,34 @@ final class ReplicaRuntime: TransportDelegate, ReplicaOutlet {
             scheduleTurn()
         case (.replica, .accepted):
             let peer = ReplicaID(UInt8(link.peer.number))
-            inbound[peer.index] = link
+            let connection = nextConnection()
+            inbound[peer.index] = PeerLink(link: link, connection: connection)
+            ingress?.open(link, of: peer, as: connection)
             dialers[peer.index]?.dialNow()
             // What the peer said while this link was down is lost, so it is asked again.
             core?.peerConnected(peer, now: .now())
             scheduleTurn()
         case (.client, _), (.administrator, _):
-            clientLinks[link.peer] = ClientLink(link)
+            let client = ClientLink(link, nextConnection())
+            if let ingress, !ingress.open(link, as: client.connection) {
+                return link.close(.local("there are as many clients as there may be"))
+            }
+            clientLinks[link.peer] = client
+            clientsByConnection[client.connection] = client
         }
+    }
+
+    private func nextConnection() -> ConnectionID {
+        lastConnection += 1
+        return ConnectionID(lastConnection)
     }
 
     func linkReadable(_ link: Link) {
         if link.peer.role == .replica {
-            peersWithFrames.insert(ReplicaID(UInt8(link.peer.number)))
+            let peer = ReplicaID(UInt8(link.peer.number))
+            if let ingress { ingress.readable(peer) } else { peersWithFrames.insert(peer) }
         } else if let client = clientLinks[link.peer], client.link === link {
-            enqueue(client)
+            if let ingress { ingress.readable(client.connection) } else { enqueue(client) }
         }
         scheduleTurn()
     }
@@ -148,12 +175,17 @@ final class ReplicaRuntime: TransportDelegate, ReplicaOutlet {
         if link.peer.role == .replica {
             let index = Int(link.peer.number)
             if outbound[index] === link { outbound[index] = nil }
-            if inbound[index] === link { inbound[index] = nil }
+            if let incoming = inbound[index], incoming.link === link {
+                inbound[index] = nil
+                ingress?.close(incoming.connection, of: ReplicaID(UInt8(index)))
+            }
             if !isStopped {
                 logger.info("peer link closed", metadata: ["peer": "r\(index)", "reason": "\(reason)"])
             }
-        } else if clientLinks[link.peer]?.link === link {
+        } else if let client = clientLinks[link.peer], client.link === link {
             clientLinks[link.peer] = nil
+            clientsByConnection[client.connection] = nil
+            ingress?.close(client.connection)
             logger.debug("client link closed", metadata: ["client": "\(link.peer)", "reason": "\(reason)"])
         }
     }
@@ -190,14 +222,20 @@ final class ReplicaRuntime: TransportDelegate, ReplicaOutlet {
         guard !isStopped, let core else { return }
         let now = ClockReading.now()
         core.takeVerdicts(now: now)
-        let morePeers = core.takesMessages && readPeers(core, now)
-        if core.takesRequests { readClients(core, now) }
+        let isMore = ingress.map { serve($0, core, now) } ?? read(core, now)
         core.turnEnded(now: now)
         flush(core)
         setTimer(core)
-        // What there is no room for is read when verdicts have come.
-        let moreClients = core.takesRequests && !readableClients.isEmpty
-        if morePeers || moreClients || core.hasWork { scheduleTurn() }
+        if isMore || core.hasWork { scheduleTurn() }
+    }
+
+    /// Takes what arrived, peers first.
+    ///
+    /// - Returns: Whether something is left for the next turn. What there is no room for is read when verdicts have come.
+    private func read(_ core: ReplicaCore, _ now: ClockReading) -> Bool {
+        let morePeers = core.takesMessages && readPeers(core, now)
+        if core.takesRequests { readClients(core, now) }
+        return morePeers || (core.takesRequests && !readableClients.isEmpty)
     }
 
     /// Signatures were checked on other threads.
@@ -220,22 +258,37 @@ final class ReplicaRuntime: TransportDelegate, ReplicaOutlet {
         let waiting = peersWithFrames
         peersWithFrames = VoteSet()
         for peer in cluster.size.members where waiting.contains(peer) {
-            guard let link = inbound[peer.index] else { continue }
+            guard let link = inbound[peer.index]?.link else { continue }
             var frames = 0
             while frames < Self.framesPerPeerAndTurn, let frame = link.nextFrame() {
                 frames += 1
                 for range in MessageRanges(frame) {
-                    do throws(MalformedMessage) {
-                        core.receive(try PeerMessage(decoding: frame, in: range), from: peer, now: now)
-                    } catch {
-                        onMalformed(link, error)
-                        break
-                    }
+                    guard receive(frame, range, from: peer, link, core, now) else { break }
                 }
             }
             if frames == Self.framesPerPeerAndTurn { peersWithFrames.insert(peer) }
         }
         return peersWithFrames.count > 0
+    }
+
+    /// Hands a message of a peer to the core.
+    ///
+    /// - Returns: false when it is none; then the link is closed.
+    private func receive(
+        _ frame: [UInt8],
+        _ range: Range<Int>,
+        from peer: ReplicaID,
+        _ link: Link?,
+        _ core: ReplicaCore,
+        _ now: ClockReading
+    ) -> Bool {
+        do throws(MalformedMessage) {
+            core.receive(try PeerMessage(decoding: frame, in: range), from: peer, now: now)
+            return true
+        } catch {
+            onMalformed(link, error)
+            return false
+        }
     }
 
     /// Takes what clients sent: one message of each in turn, up to a bound.
@@ -281,9 +334,60 @@ final class ReplicaRuntime: TransportDelegate, ReplicaOutlet {
         }
     }
 
-    private func onMalformed(_ link: Link, _ error: MalformedMessage) {
+    private func onMalformed(_ link: Link?, _ error: MalformedMessage) {
         malformed += 1
-        link.close(.local("malformed message: \(error)"))
+        link?.close(.local("malformed message: \(error)"))
+    }
+
+    // MARK: Turns with queues apart
+
+    /// How long a turn takes messages out of the queues, in nanoseconds: so long that one flush serves many of them.
+    private static let turnNanoseconds: UInt64 = 1_000_000
+
+    /// Takes what arrived, in the order of the shares, and charges each sender with what it cost.
+    ///
+    /// - Returns: Whether something is left for the next turn.
+    private func serve(_ ingress: IsolatedIngress, _ core: ReplicaCore, _ now: ClockReading) -> Bool {
+        ingress.takeIn()
+        let start = Instant.now()
+        var last = start
+        while core.takesMessages, let (queue, part) = ingress.next(includingClients: core.takesRequests) {
+            let ownBefore = core.ownNanoseconds
+            handle(part, from: queue, core, now)
+            let time = Instant.now()
+            // Whoever completes a quorum does not pay for the execution that everybody waited for.
+            let own = core.ownNanoseconds - ownBefore
+            let spent = time.nanoseconds(since: last)
+            ingress.charge(spent - min(own, spent), to: queue)
+            last = time
+            if time.nanoseconds(since: start) >= Self.turnNanoseconds { break }
+        }
+        return core.takesMessages && ingress.hasWork(includingClients: core.takesRequests)
+    }
+
+    private func handle(
+        _ part: IsolatedIngress.Part,
+        from queue: IngressQueue,
+        _ core: ReplicaCore,
+        _ now: ClockReading
+    ) {
+        var messages = part.messages
+        for _ in 0..<part.count {
+            guard let range = messages.next() else { return }
+            switch queue {
+            case .agreement(let peer), .forwards(let peer), .bulk(let peer):
+                let incoming = inbound[peer.index]
+                let link = incoming?.connection == part.connection ? incoming?.link : nil
+                guard receive(part.frame, range, from: peer, link, core, now) else { return }
+            case .client(let connection):
+                guard let client = clientsByConnection[connection], client.link.isOpen else { return }
+                do throws(MalformedMessage) {
+                    try receive(try ClientMessage(decoding: part.frame, in: range), from: client, core, now)
+                } catch {
+                    return onMalformed(client.link, error)
+                }
+            }
+        }
     }
 
     // MARK: Sending
@@ -406,10 +510,10 @@ final class ReplicaRuntime: TransportDelegate, ReplicaOutlet {
 
     private func status(_ core: ReplicaCore) -> ReplicaStatus {
         let connected = cluster.size.members.filter { peer in
-            inbound[peer.index]?.isOpen == true && outbound[peer.index]?.isOpen == true
+            inbound[peer.index]?.link.isOpen == true && outbound[peer.index]?.isOpen == true
         }
         var totals = closedLinks
-        for link in (inbound + outbound).compactMap({ $0 }) + clientLinks.values.map(\.link) {
+        for link in inbound.compactMap({ $0?.link }) + outbound.compactMap({ $0 }) + clientLinks.values.map(\.link) {
             totals.add(link.counters)
         }
         return core.status(
@@ -422,6 +526,9 @@ final class ReplicaRuntime: TransportDelegate, ReplicaOutlet {
                 .init("connections_refused", refusals),
                 .init("frames_refused", refusedFrames),
                 .init("messages_malformed", malformed),
+                .init("ingress_parts_waiting", UInt64(ingress?.count ?? 0)),
+                .init("ingress_bytes_waiting", UInt64(ingress?.bytes ?? 0)),
+                .init("dropped_queue_full", ingress?.dropped ?? 0),
                 .init("clients_connected", UInt64(clientLinks.count)),
                 .init("link_frames_in", totals.framesIn),
                 .init("link_frames_out", totals.framesOut),
@@ -429,46 +536,5 @@ final class ReplicaRuntime: TransportDelegate, ReplicaOutlet {
                 .init("link_bytes_out", totals.bytesOut),
             ]
         )
-    }
-}
-
-/// What passed through several links.
-private struct LinkTotals {
-    private(set) var framesIn: UInt64 = 0
-    private(set) var framesOut: UInt64 = 0
-    private(set) var bytesIn: UInt64 = 0
-    private(set) var bytesOut: UInt64 = 0
-
-    mutating func add(_ counters: LinkCounters) {
-        framesIn += counters.framesIn
-        framesOut += counters.framesOut
-        bytesIn += counters.bytesIn
-        bytesOut += counters.bytesOut
-    }
-}
-
-/// A client's or administrator's link, and how far the frame that is being read was read.
-private final class ClientLink {
-    let link: Link
-    var isQueued = false
-    var isDirty = false
-    private var frame: [UInt8] = []
-    private var ranges = MessageRanges([])
-
-    init(_ link: Link) {
-        self.link = link
-    }
-
-    /// The next message: the frame it is in, and where.
-    func nextMessage() -> (frame: [UInt8], range: Range<Int>)? {
-        while true {
-            if let range = ranges.next() { return (frame, range) }
-            guard let next = link.nextFrame() else {
-                frame = []
-                return nil
-            }
-            frame = next
-            ranges = MessageRanges(next)
-        }
     }
 }

@@ -25,7 +25,7 @@ public struct Instant: Hashable, Comparable, Sendable {
     }
 
     /// How many nanoseconds this point is after `earlier`; 0 when it is not after it.
-    func nanoseconds(since earlier: Instant) -> UInt64 {
+    public func nanoseconds(since earlier: Instant) -> UInt64 {
         self > earlier ? nanoseconds - earlier.nanoseconds : 0
     }
 }

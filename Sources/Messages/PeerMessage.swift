@@ -41,6 +41,25 @@ public enum PeerMessage: Sendable {
     /// An answer to such a question.
     case stateAnswer([UInt8])
 
+    /// The kinds of messages that wait in queues of their own, so that none is ever behind one of another kind.
+    public enum Stream: Hashable, Sendable {
+        /// What agreement needs: ordering, checkpoints, view changes, and the batches and requests that are missing for it.
+        case agreement
+        /// Forwarded requests.
+        case forwards
+        /// Catch-up and state transfer.
+        case bulk
+
+        /// Where a message with this first byte waits. Bytes that begin no message wait with agreement, where they are refused.
+        public init(type: UInt8) {
+            switch type {
+            case forwardType: self = .forwards
+            case CatchUp.type, stateRequestType, stateAnswerType: self = .bulk
+            default: self = .agreement
+            }
+        }
+    }
+
     /// Reads the message that is the whole of `range`.
     ///
     /// - Throws: ``MalformedMessage`` for bytes that no correct replica sends to another.

@@ -68,6 +68,7 @@ public final class Link {
     private var needsFlush = false
 
     private var inbound = FrameQueue()
+    private var openingNanoseconds: UInt64 = 0
     private var isPaused = false
     private var isReadHeld = false
 
@@ -214,11 +215,20 @@ public final class Link {
         return frame
     }
 
+    /// How long it took to open the frames that came in since this was last asked, in nanoseconds: for those who give each sender a share
+    /// of their time.
+    public func takeOpeningNanoseconds() -> UInt64 {
+        defer { openingNanoseconds = 0 }
+        return openingNanoseconds
+    }
+
     /// Opens the frames that `buffer` holds whole and queues them. A frame that is none closes the link.
     ///
     /// - Returns: Whether frames were added.
     func receive(_ buffer: inout ByteBuffer) -> Bool {
         var isAdded = false
+        let start = NIODeadline.now()
+        defer { openingNanoseconds += UInt64(max(0, (NIODeadline.now() - start).nanoseconds)) }
         while isOpen, let lengthField = buffer.getInteger(at: buffer.readerIndex, endianness: .little, as: UInt32.self)
         {
             do throws(SealedFrameError) {

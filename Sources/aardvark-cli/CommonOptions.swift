@@ -103,6 +103,7 @@ struct ClientOptions: ParsableArguments {
 // The command line knows these by the names that they have in the cluster file.
 extension ClusterFile.ProtocolName: ExpressibleByArgument {}
 extension ClusterFile.Dissemination: ExpressibleByArgument {}
+extension ClusterFile.Switch: ExpressibleByArgument {}
 extension ClusterFile.Durability: ExpressibleByArgument {}
 extension ClusterFile.Switch: ExpressibleByArgument {}
 

@@ -42,6 +42,14 @@ struct PlanOptions: ParsableArguments {
     @Option(
         name: .long,
         help: ArgumentHelp(
+            "Whether what each peer and each client sends has a queue and a share of its own. (default: on in aardvark, off in pbft)"
+        )
+    )
+    var isolatedQueues: ClusterFile.Switch?
+
+    @Option(
+        name: .long,
+        help: ArgumentHelp(
             "Where to start looking for free ports: a cluster of n replicas needs n x n.",
             valueName: "port"
         )
@@ -67,6 +75,7 @@ struct PlanOptions: ParsableArguments {
         plan.durability = durability ?? plan.durability
         plan.dissemination = dissemination ?? plan.dissemination
         plan.regularViewChanges = regularViewChanges
+        plan.isolatedQueues = isolatedQueues
         plan.basePort = basePort
         if !host.isEmpty { plan.hosts = host }
         return plan

@@ -105,6 +105,10 @@ struct UpCommand: AsyncParsableCommand {
                 option == file.regularViewChanges
                     ? nil : "regular view changes \(file.regularViewChanges.rawValue), not \(option.rawValue)"
             },
+            plan.isolatedQueues.flatMap { option in
+                option == file.isolatedQueues
+                    ? nil : "isolated-queues \(file.isolatedQueues.rawValue), not \(option.rawValue)"
+            },
         ]
         if let difference = differences.compactMap(\.self).first {
             throw OperatorError(.usage, "\(path): this cluster has \(difference); choose another --directory")

@@ -120,6 +120,10 @@ private func line(of part: String, in text: String) throws -> Int {
                 "\nregular-view-changes: on", "\nregular-view-changes: yes",
                 "regular-view-changes: expected on or off, found \"yes\""
             ),
+            (
+                "\nisolated-queues: on", "\nisolated-queues: maybe",
+                "isolated-queues: expected on or off, found \"maybe\""
+            ),
             ("# tuning:", "tuning:\n  batchByte: 7\n#", "tuning: unknown field \"batchByte\""),
             (
                 "# tuning:", "tuning:\n  clientWindow: 65\n#",

@@ -28,6 +28,9 @@ extension ClusterFile {
         /// Whether primaries are watched and replaced when they are slow, unfair or silent; nil for what the protocol does.
         public var regularViewChanges: Switch?
 
+        /// Whether replicas keep queues apart; nil for what is part of the protocol.
+        public var isolatedQueues: Switch?
+
         /// The settings of the protocol.
         public var tuning = Tuning()
 
@@ -149,6 +152,7 @@ extension ClusterFile {
             durability: plan.durability,
             dissemination: plan.dissemination,
             regularViewChanges: plan.regularViewChanges ?? plan.protocolName.regularViewChanges,
+            isolatedQueues: plan.isolatedQueues ?? plan.protocolName.isolatedQueues,
             tuning: plan.tuning,
             replicas: replicas,
             clients: Array(members[size.replicas..<(size.replicas + plan.clients)]),

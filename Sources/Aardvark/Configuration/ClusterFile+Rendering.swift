@@ -28,6 +28,10 @@ extension ClusterFile {
             # off with pbft. All replicas must agree.
             regular-view-changes: \(regularViewChanges.rawValue)
 
+            # Whether what each peer and each client sends waits in a queue of its own, with a share of the processor's time, and peers
+            # that flood are cut off: on (part of aardvark) or off (first come, first served).
+            isolated-queues: \(isolatedQueues.rawValue)
+
             # The protocol's settings. A line with a # in front shows the default.
 
             """

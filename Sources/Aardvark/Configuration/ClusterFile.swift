@@ -24,6 +24,14 @@ public struct ClusterFile: Hashable, Sendable {
 
         /// Aardvark (Clement, Wong, Marchetti, Dahlin and Alvisi, NSDI 2009).
         case aardvark
+
+        /// Whether ``ClusterFile/isolatedQueues`` is on unless the file says otherwise.
+        public var isolatedQueues: Switch {
+            switch self {
+            case .pbft: .off
+            case .aardvark: .on
+            }
+        }
     }
 
     /// To whom clients send their requests.
@@ -131,6 +139,10 @@ public struct ClusterFile: Hashable, Sendable {
 
     /// Whether primaries are watched, and replaced when they are slow, unfair or silent (Aardvark section 5.3).
     public let regularViewChanges: Switch
+
+    /// Whether replicas keep what each peer and each client sends in queues apart, with shares of the processor's time, and cut off peers
+    /// that flood (Aardvark section 4.2). Part of `aardvark`; the other protocol, or this one without it, is there to compare with.
+    public let isolatedQueues: Switch
 
     /// The settings of the protocol.
     public let tuning: Tuning

@@ -112,6 +112,11 @@ public struct FairScheduler<Element: Sendable>: Sendable {
 
     // MARK: Messages
 
+    /// Whether something waits, with or without what clients sent.
+    public func hasWaiting(includingClients: Bool) -> Bool {
+        count > (includingClients ? 0 : clients.count)
+    }
+
     /// Puts a message at the end of a queue.
     ///
     /// - Parameters:
@@ -136,16 +141,17 @@ public struct FairScheduler<Element: Sendable>: Sendable {
 
     /// Takes the message that is to be handled next. Charge its cost before the next one is taken, or its sender gets more than its share.
     ///
-    /// - Returns: nil when and only when nothing waits.
-    public mutating func next() -> Taken? {
-        guard count > 0 else { return nil }
+    /// - Parameter includingClients: Whether clients are served too. While a caller cannot take their messages, they wait with their credit.
+    /// - Returns: nil when and only when nothing waits of those that are served.
+    public mutating func next(includingClients: Bool = true) -> Taken? {
+        guard hasWaiting(includingClients: includingClients) else { return nil }
         while true {
-            if let taken = takeWithCredit() {
+            if let taken = takeWithCredit(includingClients) {
                 count -= 1
                 charge(limits.messageNanoseconds, to: taken.queue)
                 return taken
             }
-            startRound()
+            startRound(includingClients)
         }
     }
 
@@ -165,12 +171,14 @@ public struct FairScheduler<Element: Sendable>: Sendable {
     }
 
     /// In a round, agreement goes first, then requests, then bulk; last come peers that are cut off.
-    private mutating func takeWithCredit() -> Taken? {
+    private mutating func takeWithCredit(_ includingClients: Bool) -> Taken? {
         if let taken = takeAgreement(of: ~cut) { return taken }
         if isClientsTurn {
-            if let taken = takeFromClients() ?? takeForward(of: ~cut) { return taken }
+            if includingClients, let taken = takeFromClients() { return taken }
+            if let taken = takeForward(of: ~cut) { return taken }
         } else {
-            if let taken = takeForward(of: ~cut) ?? takeFromClients() { return taken }
+            if let taken = takeForward(of: ~cut) { return taken }
+            if includingClients, let taken = takeFromClients() { return taken }
         }
         return takeBulk(of: ~cut) ?? takeAgreement(of: cut) ?? takeForward(of: cut) ?? takeBulk(of: cut)
     }
@@ -198,9 +206,9 @@ public struct FairScheduler<Element: Sendable>: Sendable {
     private static func peer(_ place: Int) -> ReplicaID { ReplicaID(UInt8(place)) }
 
     /// Nobody who waits has credit: as many rounds begin as it takes for one of them to have some.
-    private mutating func startRound() {
+    private mutating func startRound(_ includingClients: Bool) {
         var rounds = min(agreement.roundsUntilCredit, forwards.roundsUntilCredit, bulk.roundsUntilCredit)
-        if clients.count > 0 { rounds = min(rounds, clientAccount.roundsUntilCredit) }
+        if includingClients, clients.count > 0 { rounds = min(rounds, clientAccount.roundsUntilCredit) }
         invariant(rounds > 0 && rounds < .max, "a round begins when somebody waits and nobody has credit")
         round += rounds
         agreement.enter(round)

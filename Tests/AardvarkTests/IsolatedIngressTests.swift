@@ -1,0 +1,210 @@
+import Agreement
+import Messages
+import Testing
+
+@testable import Aardvark
+
+/// What waits where, and who is served, without sockets and with a clock that the test turns.
+struct IsolatedIngressTests {
+    /// A connection of which the frames are in memory.
+    private final class Frames: FrameSource {
+        private var frames: [[UInt8]]
+
+        init(_ frames: [[UInt8]]) {
+            self.frames = frames.reversed()
+        }
+
+        var count: Int { frames.count }
+
+        func nextFrame() -> [UInt8]? { frames.popLast() }
+
+        func takeOpeningNanoseconds() -> UInt64 { 0 }
+
+        func add(_ frame: [UInt8]) { frames.insert(frame, at: 0) }
+    }
+
+    private static let checkpointType: UInt8 = 0x13
+    private static let forwardType: UInt8 = 0x14
+    private static let catchUpType: UInt8 = 0x15
+
+    /// A frame of messages, each of one byte: its type.
+    private static func frame(_ types: [UInt8]) -> [UInt8] {
+        types.flatMap { [1, 0, 0, 0, $0] as [UInt8] }
+    }
+
+    private static func makeIngress(
+        _ change: (inout RobustnessLimits.Scheduling) -> Void = { _ in }
+    ) throws -> IsolatedIngress {
+        var limits = RobustnessLimits.Scheduling()
+        change(&limits)
+        let size = try #require(ClusterSize(replicas: 4))
+        return IsolatedIngress(size: size, limits: limits, clientMessages: 1) { Instant(nanoseconds: 0) }
+    }
+
+    /// The types of the messages of a part.
+    private func types(_ part: IsolatedIngress.Part) -> [UInt8] {
+        part.messages.prefix(part.count).map { part.frame[$0.lowerBound] }
+    }
+
+    @Test func `each message of a frame waits in the queue of its kind, in its order`() throws {
+        let ingress = try Self.makeIngress()
+        let peer = ReplicaID(1)
+        let mixed: [UInt8] = [0x11, 0x12, Self.forwardType, 0x12, Self.catchUpType, Self.catchUpType, 0x11]
+        ingress.open(Frames([Self.frame(mixed), Self.frame([0x13])]), of: peer, as: ConnectionID(1))
+        ingress.readable(peer)
+        ingress.takeIn()
+        var taken: [IngressQueue: [UInt8]] = [:]
+        while let (queue, part) = ingress.next(includingClients: true) { taken[queue, default: []] += types(part) }
+        #expect(taken[.agreement(peer)] == [0x11, 0x12, 0x12, 0x11, 0x13])
+        #expect(taken[.forwards(peer)] == [Self.forwardType])
+        #expect(taken[.bulk(peer)] == [Self.catchUpType, Self.catchUpType])
+        #expect(ingress.bytes == 0 && ingress.count == 0)
+    }
+
+    @Test func `a peer whose messages are dear does not delay those of another`() throws {
+        let ingress = try Self.makeIngress()
+        // Each of these costs as much as a signature check, and there are more of them than one round pays for.
+        let flood = (0..<1_000).map { _ in Self.frame([Self.checkpointType]) }
+        ingress.open(Frames(flood), of: ReplicaID(1), as: ConnectionID(1))
+        let victim = Frames([])
+        ingress.open(victim, of: ReplicaID(2), as: ConnectionID(2))
+        ingress.readable(ReplicaID(1))
+        for round in 1...50 {
+            victim.add(Self.frame([0x12]))
+            ingress.readable(ReplicaID(2))
+            ingress.takeIn()
+            var before = 0
+            while let (queue, _) = ingress.next(includingClients: true) {
+                if queue == .agreement(ReplicaID(2)) {
+                    ingress.charge(1_000, to: queue)
+                    break
+                }
+                ingress.charge(50_000, to: queue)
+                before += 1
+            }
+            #expect(before <= 1, "in round \(round)")
+            // Between two votes there is time for some of the flood, which is thus in debt.
+            for _ in 0..<4 {
+                guard let (queue, _) = ingress.next(includingClients: true) else { break }
+                ingress.charge(50_000, to: queue)
+            }
+        }
+    }
+
+    @Test func `agreement within its share is not behind clients that flood`() throws {
+        let ingress = try Self.makeIngress()
+        for client in 10..<30 as Range<UInt64> {
+            let frames = Frames((0..<100).map { _ in Self.frame([1]) })
+            #expect(ingress.open(frames, as: ConnectionID(client)))
+            ingress.readable(ConnectionID(client))
+        }
+        let peer = Frames([])
+        ingress.open(peer, of: ReplicaID(3), as: ConnectionID(3))
+        for _ in 0..<30 {
+            peer.add(Self.frame([0x11]))
+            ingress.readable(ReplicaID(3))
+            ingress.takeIn()
+            let first = try #require(ingress.next(includingClients: true))
+            #expect(first.queue == .agreement(ReplicaID(3)))
+            ingress.charge(5_000, to: first.queue)
+            for _ in 0..<3 {
+                guard let (queue, _) = ingress.next(includingClients: true) else { break }
+                ingress.charge(60_000, to: queue)
+            }
+        }
+    }
+
+    @Test
+    func `a full queue leaves the frames of its own connection where they are, and takes them when there is room`()
+        throws
+    {
+        let ingress = try Self.makeIngress {
+            $0.agreementMessages = 8
+            $0.clientMessages = 4
+        }
+        let flood = Frames((0..<100).map { _ in Self.frame([0x11]) })
+        ingress.open(flood, of: ReplicaID(1), as: ConnectionID(1))
+        ingress.readable(ReplicaID(1))
+        let client = Frames((0..<100).map { _ in Self.frame([1]) })
+        #expect(ingress.open(client, as: ConnectionID(9)))
+        ingress.readable(ConnectionID(9))
+        ingress.takeIn()
+        #expect(ingress.count == 12)
+        // One frame is in hand, and no more was taken, however often it is tried.
+        for _ in 0..<3 { ingress.takeIn() }
+        #expect(flood.count == 100 - 9 && client.count == 100 - 5)
+
+        var handled: [IngressQueue: Int] = [:]
+        while ingress.hasWork(includingClients: true) {
+            while let (queue, _) = ingress.next(includingClients: true) { handled[queue, default: 0] += 1 }
+            ingress.takeIn()
+        }
+        #expect(handled == [.agreement(ReplicaID(1)): 100, .client(ConnectionID(9)): 100])
+        #expect(ingress.dropped == 0)
+    }
+
+    @Test func `forwards and bulk that find no room are dropped, and agreement on the same connection goes on`() throws
+    {
+        let ingress = try Self.makeIngress {
+            $0.forwardMessages = 4
+            $0.bulkMessages = 4
+        }
+        let types =
+            Array(repeating: Self.forwardType, count: 20) + Array(repeating: Self.catchUpType, count: 20) + [0x12]
+        ingress.open(Frames([Self.frame(types)]), of: ReplicaID(1), as: ConnectionID(1))
+        ingress.readable(ReplicaID(1))
+        ingress.takeIn()
+        #expect(ingress.dropped == 32)
+        var handled: [IngressQueue: Int] = [:]
+        while let (queue, _) = ingress.next(includingClients: true) { handled[queue, default: 0] += 1 }
+        #expect(handled == [.agreement(ReplicaID(1)): 1, .forwards(ReplicaID(1)): 4, .bulk(ReplicaID(1)): 4])
+    }
+
+    @Test func `memory is bounded whatever is sent`() throws {
+        let ingress = try Self.makeIngress {
+            $0.agreementBytes = 100_000
+            $0.forwardBytes = 100_000
+            $0.bulkBytes = 100_000
+        }
+        let types: [UInt8] = [0x11, Self.forwardType, Self.catchUpType]
+        let long = Self.frame((0..<10_000).map { types[$0 % 3] })
+        ingress.open(Frames(Array(repeating: long, count: 100)), of: ReplicaID(1), as: ConnectionID(1))
+        ingress.readable(ReplicaID(1))
+        for _ in 0..<1_000 { ingress.takeIn() }
+        // The last frame of each kind overshoots.
+        #expect(ingress.bytes <= 3 * (100_000 + long.count + 128))
+    }
+
+    @Test func `clients wait while there is no room for their requests`() throws {
+        let ingress = try Self.makeIngress()
+        #expect(ingress.open(Frames([Self.frame([1])]), as: ConnectionID(9)))
+        ingress.readable(ConnectionID(9))
+        ingress.takeIn()
+        #expect(ingress.next(includingClients: false) == nil)
+        #expect(!ingress.hasWork(includingClients: false) && ingress.hasWork(includingClients: true))
+        ingress.open(Frames([Self.frame([0x11])]), of: ReplicaID(1), as: ConnectionID(1))
+        ingress.readable(ReplicaID(1))
+        ingress.takeIn()
+        #expect(ingress.next(includingClients: false)?.queue == .agreement(ReplicaID(1)))
+        #expect(ingress.next(includingClients: false) == nil)
+        #expect(ingress.next(includingClients: true)?.queue == .client(ConnectionID(9)))
+    }
+
+    @Test func `what a closed client had waiting is gone, what a closed peer had waiting is handled`() throws {
+        let ingress = try Self.makeIngress()
+        #expect(ingress.open(Frames([Self.frame([1])]), as: ConnectionID(9)))
+        ingress.open(Frames([Self.frame([0x11])]), of: ReplicaID(1), as: ConnectionID(1))
+        ingress.readable(ConnectionID(9))
+        ingress.readable(ReplicaID(1))
+        ingress.takeIn()
+        ingress.close(ConnectionID(9))
+        ingress.close(ConnectionID(1), of: ReplicaID(1))
+        // A later frame of either is nobody's.
+        ingress.readable(ConnectionID(9))
+        ingress.readable(ReplicaID(1))
+        ingress.takeIn()
+        let last = try #require(ingress.next(includingClients: true))
+        #expect(last.queue == .agreement(ReplicaID(1)) && last.part.connection == ConnectionID(1))
+        #expect(!ingress.hasWork(includingClients: true))
+    }
+}
