@@ -15,6 +15,10 @@ protocol ReplicaOutlet: AnyObject {
     func clientsChanged(_ clients: [ClientID])
     /// Something worth logging happened.
     func note(_ event: Event)
+    /// A message is sent to peers that asks for answers.
+    func asked(_ recipient: Recipient, for message: PeerMessage)
+    /// A peer sent what no correct replica sends: a wrong signature of a replica, or a wrong part of the state.
+    func invalid(of peer: ReplicaID)
 }
 
 /// One replica without sockets: the engine, the state, the service and the checks of signatures, in one thread.
@@ -48,6 +52,9 @@ final class ReplicaCore {
 
     /// How long batches were executed so far: this replica's own work, whoever's message was the last that it waited for.
     private(set) var ownNanoseconds: UInt64 = 0
+
+    /// The replica whose message is handled now.
+    private var sender: ReplicaID?
 
     /// What has happened so far.
     private(set) var counters = ReplicaCounters()
@@ -109,12 +116,17 @@ final class ReplicaCore {
         return min(first, second)
     }
 
+    /// The high water mark.
+    var high: SequenceNumber { engine.high }
+
     /// The key of a client or an administrator now; nil when there is none of this name.
     func key(of client: ClientID) -> PublicKey? { engine.key(of: client) }
 
     // MARK: Inputs
 
     func receive(_ message: PeerMessage, from peer: ReplicaID, now: ClockReading) {
+        sender = peer
+        defer { sender = nil }
         switch message {
         case .stateRequest(let body): perform(transfer.onRequest(body, from: peer.index), now)
         case .stateAnswer(let body):
@@ -199,6 +211,17 @@ final class ReplicaCore {
         }
     }
 
+    private func check(_ checkpoint: Unverified<Checkpoint>, _ now: ClockReading) {
+        if let key = cluster.replica(checkpoint.claim.replica)?.publicKey,
+            let verified = checkpoint.verified(by: key, cluster: cluster.clusterID)
+        {
+            step(.checkpointVerified(verified), now)
+        } else {
+            counters.badCheckpointSignatures += 1
+            if let sender { outlet?.invalid(of: sender) }
+        }
+    }
+
     /// Checks the one request of a turn right here when no other is under way: that takes less time than to wake a thread.
     private func checkLoneRequest(_ now: ClockReading) {
         guard checksUnderWay == 1, let lone = unchecked.popLast() else { return }
@@ -260,8 +283,9 @@ final class ReplicaCore {
                 outlet?.send(PeerMessage.stateRequest(body).encoded, to: .replica(ReplicaID(UInt8(peer))))
             case .answer(let body, let peer):
                 outlet?.send(PeerMessage.stateAnswer(body).encoded, to: .replica(ReplicaID(UInt8(peer))))
-            case .accuse:
+            case .accuse(let peer, _):
                 counters.badStateAnswers += 1
+                outlet?.invalid(of: ReplicaID(UInt8(peer)))
             case .installed(let checkpoint):
                 // What was being computed belongs to a state that is gone.
                 checkpointing = Checkpointing()
@@ -345,6 +369,7 @@ final class ReplicaCore {
             storage.disk?.log.append(record, at: position)
         case .send(let message, let recipient, let position):
             if mustWait(effect, for: position) { return }
+            outlet?.asked(recipient, for: message)
             outlet?.send(message.disseminated(cluster.switches.dissemination).encoded, to: recipient)
         case .reply(let replies, let position):
             if mustWait(effect, for: position) { return }
@@ -356,13 +381,7 @@ final class ReplicaCore {
         case .checkBatch(let place, let checks):
             check(checks, of: place, now)
         case .checkCheckpoint(let checkpoint):
-            if let key = cluster.replica(checkpoint.claim.replica)?.publicKey,
-                let verified = checkpoint.verified(by: key, cluster: cluster.clusterID)
-            {
-                step(.checkpointVerified(verified), now)
-            } else {
-                counters.badCheckpointSignatures += 1
-            }
+            check(checkpoint, now)
         case .checkCertificate(let certificate):
             check(certificate, now)
         case .checkViewChange(let viewChange, let peer):
@@ -373,6 +392,7 @@ final class ReplicaCore {
                 step(.viewChangeVerified(verified, from: peer), now)
             } else {
                 counters.badViewChangeSignatures += 1
+                outlet?.invalid(of: peer)
             }
         case .checkNewView(let newView, let peer):
             if let key = cluster.replica(newView.claim.view.primary(in: cluster.size))?.publicKey,
@@ -381,15 +401,13 @@ final class ReplicaCore {
                 step(.newViewVerified(verified, from: peer), now)
             } else {
                 counters.badViewChangeSignatures += 1
+                outlet?.invalid(of: peer)
             }
         case .fetchState(let sequence, let root):
             fetchState(sequence, root, now)
         case .execute(let execution):
             if execution.isTentative { tentative = store.beginTentative() }
-            let start = Instant.now()
-            let results = execute(execution)
-            ownNanoseconds += Instant.now().nanoseconds(since: start)
-            step(.executed(execution.sequence, results: results), now)
+            step(.executed(execution.sequence, results: execute(execution)), now)
         case .confirmExecution:
             store.commit(takeTentative())
         case .rollBackExecution:
@@ -427,6 +445,7 @@ final class ReplicaCore {
             step(.certificateVerified(verified), now)
         } else {
             counters.badCheckpointSignatures += 1
+            if let sender { outlet?.invalid(of: sender) }
         }
     }
 
@@ -436,7 +455,9 @@ final class ReplicaCore {
     }
 
     private func execute(_ execution: Execution) -> [[[UInt8]]] {
-        execution.results { request, operation in
+        let start = Instant.now()
+        defer { ownNanoseconds += Instant.now().nanoseconds(since: start) }
+        return execution.results { request, operation in
             var context = ExecutionContext(
                 client: request.client,
                 time: execution.time,

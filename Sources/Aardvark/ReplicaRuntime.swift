@@ -42,6 +42,8 @@ final class ReplicaRuntime: TransportDelegate, ReplicaOutlet {
 
     /// Queues apart; nil where the cluster file has them off: then it is first come, first served.
     private let ingress: IsolatedIngress?
+    /// Which peers flood; nil likewise.
+    private var floods: FloodWatch?
     private var lastConnection: UInt64 = 0
 
     private var clientLinks: [Identity: ClientLink] = [:]
@@ -86,6 +88,12 @@ final class ReplicaRuntime: TransportDelegate, ReplicaOutlet {
                 size: cluster.size,
                 limits: RobustnessLimits().scheduling,
                 clientMessages: cluster.switches.requestAuthentication == .signature ? 1 : 8
+            )
+            floods = FloodWatch(
+                size: cluster.size,
+                replica: replica,
+                limits: limits,
+                flooding: RobustnessLimits().flooding
             )
         case .off: ingress = nil
         }
@@ -137,6 +145,7 @@ final class ReplicaRuntime: TransportDelegate, ReplicaOutlet {
             let connection = nextConnection()
             inbound[peer.index] = PeerLink(link: link, connection: connection)
             ingress?.open(link, of: peer, as: connection)
+            floods?.setDown(peer, false)
             dialers[peer.index]?.dialNow()
             // What the peer said while this link was down is lost, so it is asked again.
             core?.peerConnected(peer, now: .now())
@@ -178,6 +187,7 @@ final class ReplicaRuntime: TransportDelegate, ReplicaOutlet {
             if let incoming = inbound[index], incoming.link === link {
                 inbound[index] = nil
                 ingress?.close(incoming.connection, of: ReplicaID(UInt8(index)))
+                floods?.setDown(ReplicaID(UInt8(index)), true)
             }
             if !isStopped {
                 logger.info("peer link closed", metadata: ["peer": "r\(index)", "reason": "\(reason)"])
@@ -283,9 +293,13 @@ final class ReplicaRuntime: TransportDelegate, ReplicaOutlet {
         _ now: ClockReading
     ) -> Bool {
         do throws(MalformedMessage) {
-            core.receive(try PeerMessage(decoding: frame, in: range), from: peer, now: now)
+            let message = try PeerMessage(decoding: frame, in: range)
+            floods?.begins(message, from: peer, high: core.high, now: now.monotonic)
+            core.receive(message, from: peer, now: now)
+            floods?.ends()
             return true
         } catch {
+            floods?.invalid(of: peer, now: now.monotonic)
             onMalformed(link, error)
             return false
         }
@@ -348,6 +362,7 @@ final class ReplicaRuntime: TransportDelegate, ReplicaOutlet {
     ///
     /// - Returns: Whether something is left for the next turn.
     private func serve(_ ingress: IsolatedIngress, _ core: ReplicaCore, _ now: ClockReading) -> Bool {
+        applyCuts(ingress)
         ingress.takeIn()
         let start = Instant.now()
         var last = start
@@ -388,6 +403,29 @@ final class ReplicaRuntime: TransportDelegate, ReplicaOutlet {
                 }
             }
         }
+    }
+
+    /// Tells the queues who is cut off now.
+    private func applyCuts(_ ingress: IsolatedIngress) {
+        guard let changes = floods?.takeChanges(), !changes.isEmpty, let floods else { return }
+        ingress.setCut(floods.cutPeers)
+        guard let suppressed = limiter.admit(.now()) else { return }
+        for change in changes {
+            switch change {
+            case .cut(let peer, _):
+                logger.warning("peer floods: cut off", metadata: ["peer": "\(peer)", "suppressed": "\(suppressed)"])
+            case .lifted(let peer):
+                logger.notice("peer has its whole share again", metadata: ["peer": "\(peer)"])
+            }
+        }
+    }
+
+    func asked(_ recipient: Recipient, for message: PeerMessage) {
+        floods?.asked(recipient, for: message)
+    }
+
+    func invalid(of peer: ReplicaID) {
+        floods?.invalid(of: peer, now: .now())
     }
 
     // MARK: Sending
@@ -446,11 +484,12 @@ final class ReplicaRuntime: TransportDelegate, ReplicaOutlet {
     // MARK: Time
 
     private func setTimer(_ core: ReplicaCore) {
-        guard core.deadline != timerDeadline else { return }
+        let deadline = [core.deadline, floods?.deadline].compactMap(\.self).min()
+        guard deadline != timerDeadline else { return }
         timer?.cancel()
         timer = nil
-        timerDeadline = core.deadline
-        guard let deadline = core.deadline else { return }
+        timerDeadline = deadline
+        guard let deadline else { return }
         let at = NIODeadline.uptimeNanoseconds(deadline.nanoseconds)
         timer = eventLoop.assumeIsolated().scheduleTask(deadline: at) { self.timePassed() }
     }
@@ -458,14 +497,22 @@ final class ReplicaRuntime: TransportDelegate, ReplicaOutlet {
     private func timePassed() {
         timerDeadline = nil
         guard !isStopped, let core else { return }
-        core.timePassed(now: .now())
+        let now = ClockReading.now()
+        floods?.timePassed(now: now.monotonic)
+        core.timePassed(now: now)
         flush(core)
         setTimer(core)
+        if let ingress { applyCuts(ingress) }
     }
 
     // MARK: Events and status
 
     func note(_ event: Event) {
+        floods?.note(
+            event,
+            areRequestsSigned: cluster.switches.requestAuthentication == .signature,
+            now: .now()
+        )
         switch event {
         case .accused(let peer, let accusation):
             guard let suppressed = limiter.admit(.now()) else { return }
@@ -534,7 +581,7 @@ final class ReplicaRuntime: TransportDelegate, ReplicaOutlet {
                 .init("link_frames_out", totals.framesOut),
                 .init("link_bytes_in", totals.bytesIn),
                 .init("link_bytes_out", totals.bytesOut),
-            ]
+            ] + (floods?.counters(of: cluster.size.members.filter { $0 != replica }) ?? [])
         )
     }
 }

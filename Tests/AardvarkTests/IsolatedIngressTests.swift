@@ -35,7 +35,7 @@ struct IsolatedIngressTests {
     private static func makeIngress(
         _ change: (inout RobustnessLimits.Scheduling) -> Void = { _ in }
     ) throws -> IsolatedIngress {
-        var limits = RobustnessLimits.Scheduling()
+        var limits = RobustnessLimits().scheduling
         change(&limits)
         let size = try #require(ClusterSize(replicas: 4))
         return IsolatedIngress(size: size, limits: limits, clientMessages: 1) { Instant(nanoseconds: 0) }

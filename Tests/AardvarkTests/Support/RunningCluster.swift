@@ -96,6 +96,7 @@ final class RunningCluster: Sendable {
         _ protocolName: ClusterFile.ProtocolName = .pbft,
         service: some ReplicatedService = KeyValueService(),
         tuning: ClusterFile.Tuning = .init(),
+        isolatedQueues: ClusterFile.Switch? = nil,
         durability: ClusterFile.Durability = .none,
         replicas: Range<Int> = 0..<4,
         requestTimeoutMilliseconds: Int = 600_000,
@@ -108,6 +109,7 @@ final class RunningCluster: Sendable {
         // The first one asks for the status.
         plan.administrators = 2
         plan.tuning = tuning
+        plan.isolatedQueues = isolatedQueues
         plan.durability = durability
         // No primary is suspected because the machine is slow.
         plan.tuning.requestTimeoutMilliseconds = requestTimeoutMilliseconds
