@@ -70,8 +70,8 @@ public final class Listener: ConnectionOwner {
     private var isStopped = false
     private var budget = HandshakeBudget()
 
-    /// The connections in the handshake, oldest first.
-    private var handshakes: [ConnectionHandler] = []
+    /// The connections in the handshake, oldest first, and the IP addresses that they come from.
+    private var handshakes: [(handler: ConnectionHandler, address: String)] = []
 
     /// Makes a listener; ``start()`` starts it.
     ///
@@ -112,9 +112,9 @@ public final class Listener: ConnectionOwner {
             .serverChannelInitializer { channel in
                 // Without a pause, a process that is out of file descriptors would spin on accepting.
                 channel.eventLoop.makeCompletedFuture {
-                    try channel.pipeline.syncOperations.addHandler(
-                        AcceptBackoffHandler(shouldForwardIOErrorCaught: false)
-                    )
+                    try channel.pipeline.syncOperations.addHandlers([
+                        AcceptGate(), AcceptBackoffHandler(shouldForwardIOErrorCaught: false),
+                    ])
                 }
             }
             .childChannelOption(.recvAllocator, value: ReceiveBuffers.allocator)
@@ -144,7 +144,7 @@ public final class Listener: ConnectionOwner {
     public func stop() -> EventLoopFuture<Void> {
         eventLoop.preconditionInEventLoop()
         isStopped = true
-        for handshake in handshakes { handshake.abandon(.stopped) }
+        for handshake in handshakes { handshake.handler.abandon(.stopped) }
         for link in Array(links.values) { link.closeAtOnce(.stopped) }
         guard let channel else { return eventLoop.makeSucceededVoidFuture() }
         self.channel = nil
@@ -174,18 +174,26 @@ public final class Listener: ConnectionOwner {
             limits: configuration.limits,
             owner: self
         )
-        handshakes.append(handler)
+        handshakes.append((handler, channel.remoteAddress?.ipAddress ?? ""))
         try channel.pipeline.syncOperations.addHandler(handler)
     }
 
     private var place: ConnectionPlace { .listener(configuration.purpose) }
 
-    /// Makes room for one more handshake if need be, at the cost of the oldest connection that has not shown yet that
-    /// it holds a known key. Refusing the newest instead would let a few silent connections keep everybody out.
+    /// Makes room for one more handshake if need be, at the cost of a connection that has not shown yet that it holds a
+    /// known key: the oldest one from the address that has most of them. So an address that floods displaces its own.
+    /// Refusing the newest instead would let a few silent connections keep everybody out.
     private func makeRoomForHandshake() -> Bool {
         guard handshakes.count >= configuration.maximumHandshakes else { return true }
-        guard let oldest = handshakes.first(where: { !$0.hasClaimant }) else { return false }
-        oldest.abandon(.tooManyHandshakes)
+        var counts: [String: Int] = [:]
+        for handshake in handshakes where !handshake.handler.hasClaimant {
+            counts[handshake.address, default: 0] += 1
+        }
+        let most = counts.values.max()
+        guard
+            let oldest = handshakes.first(where: { !$0.handler.hasClaimant && counts[$0.address] == most })
+        else { return false }
+        oldest.handler.abandon(.tooManyHandshakes)
         return true
     }
 
@@ -223,7 +231,7 @@ public final class Listener: ConnectionOwner {
     }
 
     private func forget(_ handler: ConnectionHandler) {
-        handshakes.removeAll { $0 === handler }
+        handshakes.removeAll { $0.handler === handler }
     }
 
     func linkOpened(_ link: Link) {

@@ -124,10 +124,13 @@ final class RawConnection: Observable, ChannelInboundHandler {
     private(set) var isClosed = false
     private var channel: (any Channel)?
 
-    nonisolated(nonsending) static func open(port: Int) async throws -> RawConnection {
+    nonisolated(nonsending) static func open(port: Int, from address: String? = nil) async throws -> RawConnection {
         let connection = RawConnection()
         let bound = NIOLoopBound(connection, eventLoop: LoopActor.loop)
-        connection.channel = try await ClientBootstrap(group: LoopActor.loop)
+        var bootstrap = ClientBootstrap(group: LoopActor.loop)
+        if let address { bootstrap = bootstrap.bind(to: try SocketAddress(ipAddress: address, port: 0)) }
+        connection.channel =
+            try await bootstrap
             .channelInitializer { channel in
                 channel.eventLoop.makeCompletedFuture {
                     try channel.pipeline.syncOperations.addHandler(bound.value)

@@ -174,6 +174,24 @@ struct HostilePeerTests {
         try await fixture.stop()
     }
 
+    @LoopActor @Test func `An address that floods with silent connections displaces its own`() async throws {
+        let fixture = try Fixture(maximumHandshakes: 4)
+        let server = fixture.server
+        let port = try await fixture.start()
+        // Slow, and from another address than the flood.
+        let slow = try await RawConnection.open(port: port, from: "127.0.0.2")
+        var flood: [RawConnection] = []
+        for _ in 0..<20 { flood.append(try await RawConnection.open(port: port)) }
+        await server.wait { server.refusals.count == 17 }
+        #expect(!slow.isClosed)
+        _ = try await slow.shakeHands(fixture.initiator())
+        await server.wait { server.opened.count == 1 }
+        #expect(server.opened.first?.peer == .client(1))
+        #expect(fixture.listener.handshakeCount == 3)
+        for connection in flood[..<17] { await connection.wait { connection.isClosed } }
+        try await fixture.stop()
+    }
+
     @LoopActor @Test
     func `When all handshakes under way are those of known identities, a further connection is closed`() async throws {
         let fixture = try Fixture(maximumHandshakes: 2)

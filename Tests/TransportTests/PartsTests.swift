@@ -1,5 +1,6 @@
 import Cryptography
 import NIOCore
+import NIOEmbedded
 import Testing
 
 @testable import Transport
@@ -35,6 +36,33 @@ struct PartsTests {
             budget.charge(.client(1), at: muchLater)
         }
         #expect(!budget.allows(.client(1), at: muchLater))
+    }
+
+    @Test func `A flood of connections is accepted at a bounded rate, and nobody who waits is forgotten`() throws {
+        let reads = CountingReads()
+        let channel = EmbeddedChannel(handlers: [reads, AcceptGate()])
+        // As a listening socket does it: each read that gets through accepts one, and asks for the next.
+        func accept(_ most: Int) throws -> Int {
+            var accepted = 0
+            while accepted < most {
+                let before = reads.count
+                channel.read()
+                guard reads.count > before else { break }
+                accepted += 1
+                channel.pipeline.syncOperations.fireChannelRead(NIOAny(ByteBuffer()))
+            }
+            return accepted
+        }
+        #expect(try accept(1_000) == Int(AcceptGate.burst))
+        // A read that was put off gets through by itself when a rest has paid for it.
+        let before = reads.count
+        channel.embeddedEventLoop.advanceTime(by: AcceptGate.interval)
+        #expect(reads.count == before + 1)
+        channel.pipeline.syncOperations.fireChannelRead(NIOAny(ByteBuffer()))
+        #expect(try accept(10) == 0)
+        channel.embeddedEventLoop.advanceTime(by: .seconds(10))
+        channel.pipeline.syncOperations.fireChannelRead(NIOAny(ByteBuffer()))
+        #expect(try accept(1_000) == Int(AcceptGate.burst) - 1)
     }
 
     @Test func `A queue of frames gives back what was put in, in order`() {
@@ -92,5 +120,16 @@ struct PartsTests {
         ]
         #expect(Set(closings.map(\.description)).count == closings.count - 1)
         #expect(Set(refusals.map(\.description)).count == refusals.count)
+    }
+}
+
+/// Counts the reads that get as far as the socket.
+private final class CountingReads: ChannelOutboundHandler {
+    typealias OutboundIn = Never
+
+    private(set) var count = 0
+
+    func read(context: ChannelHandlerContext) {
+        count += 1
     }
 }
