@@ -105,7 +105,6 @@ extension ClusterFile.ProtocolName: ExpressibleByArgument {}
 extension ClusterFile.Dissemination: ExpressibleByArgument {}
 extension ClusterFile.Switch: ExpressibleByArgument {}
 extension ClusterFile.Durability: ExpressibleByArgument {}
-extension ClusterFile.Switch: ExpressibleByArgument {}
 
 /// How much a process logs.
 enum LogLevel: String, CaseIterable, ExpressibleByArgument {
