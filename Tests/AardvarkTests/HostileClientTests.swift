@@ -2,6 +2,7 @@ import Aardvark
 import Cryptography
 import KeyValueService
 import Messages
+import Synchronization
 import Testing
 
 // One after the other: each test has a cluster of its own, with dozens of sockets.
@@ -178,6 +179,34 @@ struct HostileClientTests {
     }
 
     // MARK: Handshakes
+
+    @Test func `A flood of connections with part of a handshake each does not keep clients out`() async throws {
+        let flood = Mutex<[Task<Void, any Error>]>([])
+        try await RunningCluster.with(.aardvark) { cluster in
+            let victim = try await cluster.client(0)
+            let attacker = Attacker(cluster: cluster, number: 1)
+            let endpoint = attacker.endpoint
+            let hello = try attacker.initiator().hello
+            let connections = 200
+            for number in 0..<connections {
+                let part = Array(hello.prefix(number % hello.count))
+                let slow = Task {
+                    try await RawConnection.with(endpoint) { connection in
+                        await connection.send(part)
+                        _ = await connection.readToEnd()
+                    }
+                }
+                flood.withLock { $0.append(slow) }
+            }
+            #expect(try await victim.increment("number") == 1)
+            let newcomer = try await cluster.client(2)
+            #expect(try await newcomer.increment("number") == 2)
+            // All but those that may be in the handshake at once were turned away.
+            try await cluster.status(of: 0) { $0["connections_refused"] >= UInt64(connections - 64) }
+            #expect(try await victim.increment("number") == 3)
+        }
+        for slow in flood.withLock({ $0 }) { _ = await slow.result }
+    }
 
     @Test func `Strangers are refused, told why, and counted`() async throws {
         try await RunningCluster.with { cluster in
