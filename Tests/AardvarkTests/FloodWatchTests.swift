@@ -103,7 +103,7 @@ struct FloodWatchTests {
         #expect(watch.takeChanges() == [.lifted(Self.peer)])
     }
 
-    @Test(arguments: [Event.stalled(SequenceNumber(1)), .leftView(for: View(1))])
+    @Test(arguments: [Event.stalled(SequenceNumber(1)), .leftView(for: View(1), because: .silent)])
     mutating func `cuts are lifted when this replica may hear too little, and possible again after that`(event: Event) {
         for _ in 0...budget { watch.invalid(of: Self.peer, now: Self.now) }
         #expect(watch.cutPeers.contains(Self.peer))
