@@ -80,7 +80,7 @@ let package = Package(
         .target(
             name: "Workloads",
             dependencies: [
-                "Aardvark", "Invariants", "KeyValueService", "Messages", "StateStore",
+                "Aardvark", "Cryptography", "Invariants", "KeyValueService", "Messages", "StateStore",
                 .product(name: "Histogram", package: "hdrhistogram-swift"),
             ],
             swiftSettings: strict
@@ -109,15 +109,20 @@ let package = Package(
         ),
         .target(
             name: "Lab",
-            dependencies: ["Aardvark"],
+            dependencies: [
+                "Aardvark", "Adversary", "Agreement", "Cryptography", "Invariants", "KeyValueService", "Messages",
+                "Workloads",
+                logging, lifecycle, .product(name: "UnixSignals", package: "swift-service-lifecycle"),
+            ],
             swiftSettings: strict
         ),
         .executableTarget(
             name: "aardvark-lab",
             dependencies: [
                 "Lab", "Aardvark", "Adversary", "Simulation", "Agreement", "Messages", "Cryptography", "DurableStore",
-                "Invariants", "StateStore",
+                "Invariants", "StateStore", "Workloads",
                 .product(name: "ArgumentParser", package: "swift-argument-parser"),
+                .product(name: "UnixSignals", package: "swift-service-lifecycle"),
             ],
             swiftSettings: strict
         ),
@@ -163,7 +168,11 @@ let package = Package(
             ],
             swiftSettings: strict
         ),
-        .testTarget(name: "LabTests", dependencies: ["Lab", "Aardvark", "TestSupport"], swiftSettings: strict),
+        .testTarget(
+            name: "LabTests",
+            dependencies: ["Lab", "Aardvark", "Adversary", "TestSupport", "aardvark-cli", "aardvark-lab"],
+            swiftSettings: strict
+        ),
         .testTarget(
             name: "StateStoreTests",
             dependencies: ["StateStore", "DurableStore", "Cryptography", "Messages", "TestSupport"],

@@ -11,6 +11,8 @@ protocol ReplicaOutlet: AnyObject {
     func send(_ message: [UInt8], to recipient: Recipient)
     /// A reply for a client; lost when the client has no link here.
     func reply(_ message: [UInt8], to client: ClientID)
+    /// Calls `body` after so many nanoseconds, unless the replica has stopped by then.
+    func later(_ delay: UInt64, _ body: @escaping () -> Void)
     /// These clients have another key now, or none: links that were opened with an earlier one are to be closed.
     func clientsChanged(_ clients: [ClientID])
     /// Something worth logging happened.
@@ -27,7 +29,8 @@ protocol ReplicaOutlet: AnyObject {
 /// its outlet.
 final class ReplicaCore {
     private var engine: Replica
-    private let cluster: ClusterFile
+    let cluster: ClusterFile
+    let replica: ReplicaID
     private let service: any ReplicatedService
     private let storage: OpenStorage
     private let store: any AuthenticatedStore
@@ -41,12 +44,16 @@ final class ReplicaCore {
     private var batchesUnderCheck: [BatchPlace: Int] = [:]
     private let transfer: StateTransfer
     private let recorder: InputRecorder?
-    private weak var outlet: (any ReplicaOutlet)?
+    weak var outlet: (any ReplicaOutlet)?
+    /// What stands between this replica and everybody else; nil but in a laboratory.
+    let interceptor: (any ReplicaInterceptor)?
     private var effects: [Effect] = []
     /// The section of the state that a batch executed tentatively has written.
     private var tentative: TentativeMark?
     private var held = HeldEffects()
     private var checkpointing = Checkpointing()
+    /// The last checkpoint that this replica took itself.
+    private var lastCheckpoint: (sequence: SequenceNumber, root: Digest)?
     /// Why this replica can keep nothing any more: from then on it says nothing.
     private(set) var failure: OperatorError?
 
@@ -68,6 +75,7 @@ final class ReplicaCore {
         storage: OpenStorage,
         recording: InputRecording?,
         workers: SignatureWorkers?,
+        interceptor: (any ReplicaInterceptor)?,
         outlet: any ReplicaOutlet
     ) {
         let configuration = ReplicaConfiguration(
@@ -103,7 +111,9 @@ final class ReplicaCore {
         store = storage.state
         transfer = StateTransfer(store: store, peers: cluster.size.members.filter { $0 != replica }.map(\.index))
         self.cluster = cluster
+        self.replica = replica
         self.service = service
+        self.interceptor = interceptor
         self.outlet = outlet
         // Whoever looks at the log of this run is to know.
         if engine.isLearning { outlet.note(.learning(true)) }
@@ -125,6 +135,7 @@ final class ReplicaCore {
     // MARK: Inputs
 
     func receive(_ message: PeerMessage, from peer: ReplicaID, now: ClockReading) {
+        guard let message = admitted(message, from: peer, now) else { return }
         sender = peer
         defer { sender = nil }
         switch message {
@@ -137,6 +148,7 @@ final class ReplicaCore {
     }
 
     func receive(_ request: Unverified<Request>, now: ClockReading) {
+        guard let request = admitted(request, now) else { return }
         step(.request(request), now)
         drain(now)
     }
@@ -246,7 +258,7 @@ final class ReplicaCore {
             for effect in held.release(upTo: position) { perform(effect, now) }
         case .checkpointDurable(let number):
             guard let root = checkpointing.finished.removeValue(forKey: number) else { return }
-            step(.checkpointTaken(SequenceNumber(number), root: root), now)
+            checkpointTaken(SequenceNumber(number), root: root, now)
         case .failed(let error):
             failure = failure ?? OperatorError(error)
         }
@@ -280,9 +292,9 @@ final class ReplicaCore {
         for next in steps {
             switch next {
             case .ask(let body, let peer):
-                outlet?.send(PeerMessage.stateRequest(body).encoded, to: .replica(ReplicaID(UInt8(peer))))
+                send(.stateRequest(body), to: .replica(ReplicaID(UInt8(peer))), now)
             case .answer(let body, let peer):
-                outlet?.send(PeerMessage.stateAnswer(body).encoded, to: .replica(ReplicaID(UInt8(peer))))
+                send(.stateAnswer(body), to: .replica(ReplicaID(UInt8(peer))), now)
             case .accuse(let peer, _):
                 counters.badStateAnswers += 1
                 outlet?.invalid(of: ReplicaID(UInt8(peer)))
@@ -329,11 +341,28 @@ final class ReplicaCore {
             checkpointing.finished[sequence.rawValue] = root
             disk.log.coverCheckpoint(sequence.rawValue)
         } else {
-            step(.checkpointTaken(sequence, root: root), now)
+            checkpointTaken(sequence, root: root, now)
         }
     }
 
+    private func checkpointTaken(_ sequence: SequenceNumber, root: Digest, _ now: ClockReading) {
+        lastCheckpoint = (sequence, root)
+        step(.checkpointTaken(sequence, root: root), now)
+    }
+
     // MARK: Effects
+
+    /// How far this replica is.
+    func progress(_ now: ClockReading) -> ReplicaProgress {
+        ReplicaProgress(
+            now: now.monotonic.nanoseconds,
+            view: engine.view,
+            executed: engine.executed,
+            low: engine.stable,
+            high: engine.high,
+            watch: engine.watchStatus
+        )
+    }
 
     /// Carries out effects in their order; those that their results bring forth come after.
     private func drain(_ now: ClockReading) {
@@ -370,11 +399,11 @@ final class ReplicaCore {
         case .send(let message, let recipient, let position):
             if mustWait(effect, for: position) { return }
             outlet?.asked(recipient, for: message)
-            outlet?.send(message.disseminated(cluster.switches.dissemination).encoded, to: recipient)
+            send(message, to: recipient, now)
         case .reply(let replies, let position):
             if mustWait(effect, for: position) { return }
             for addressed in replies {
-                outlet?.reply(addressed.reply.encoded, to: addressed.client)
+                reply(.reply(addressed.reply), to: addressed.client, now)
             }
         case .checkRequest(let check, let source):
             self.check(check, from: source, now)
@@ -413,7 +442,7 @@ final class ReplicaCore {
         case .rollBackExecution:
             store.rollBack(to: takeTentative())
         case .query(let read, let client):
-            outlet?.reply(ReplicaAnswer.readReply(answer(to: read)).encoded, to: client)
+            reply(.readReply(answer(to: read)), to: client, now)
         case .clientsChanged(let clients):
             outlet?.clientsChanged(clients)
         case .record(let records):
@@ -506,6 +535,8 @@ final class ReplicaCore {
             counters: counters.named + [
                 .init("signatures_checked", verifier.signaturesChecked + counters.signaturesChecked),
                 .init("macs_checked", verifier.macsChecked),
+                .init("checkpoint_sequence", lastCheckpoint?.sequence.rawValue ?? 0),
+                .init("checkpoint_root_prefix", lastCheckpoint?.root.prefix ?? 0),
             ] + gauges + shell
         )
     }

@@ -71,6 +71,7 @@ final class ReplicaRuntime: TransportDelegate, ReplicaOutlet {
         storage: OpenStorage,
         recording: InputRecording?,
         workers: SignatureWorkers?,
+        interceptor: (any ReplicaInterceptor)?,
         eventLoop: any EventLoop,
         logger: Logger,
         onFailure: @escaping (OperatorError) -> Void
@@ -109,6 +110,7 @@ final class ReplicaRuntime: TransportDelegate, ReplicaOutlet {
             storage: storage,
             recording: recording,
             workers: workers,
+            interceptor: interceptor,
             outlet: self
         )
         // The cluster file knows those of the start only.
@@ -119,6 +121,7 @@ final class ReplicaRuntime: TransportDelegate, ReplicaOutlet {
     func dial(_ dialers: [Dialer?]) {
         self.dialers = dialers
         for dialer in dialers { dialer?.start() }
+        core?.startInterceptor()
     }
 
     /// Ends the timer and the dialling; links are closed by their listeners and dialers.
@@ -446,6 +449,16 @@ final class ReplicaRuntime: TransportDelegate, ReplicaOutlet {
     func reply(_ message: [UInt8], to client: ClientID) {
         guard let link = clientLinks[client.identity] else { return }
         send(message, to: link)
+    }
+
+    func later(_ delay: UInt64, _ body: @escaping () -> Void) {
+        let delay = TimeAmount.nanoseconds(Int64(clamping: delay))
+        eventLoop.assumeIsolated().scheduleTask(in: delay) {
+            guard !self.isStopped else { return }
+            body()
+            // What it sends leaves at the end of a turn.
+            self.scheduleTurn()
+        }
     }
 
     func clientsChanged(_ clients: [ClientID]) {

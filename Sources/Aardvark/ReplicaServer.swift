@@ -29,6 +29,7 @@ public final class ReplicaServer: Service {
     private let recording: InputRecording?
     private let signatureThreads: Int
     private let logger: Logger
+    private let interceptor: (@Sendable () -> any ReplicaInterceptor)?
 
     /// Makes a replica; nothing is opened yet.
     ///
@@ -43,7 +44,7 @@ public final class ReplicaServer: Service {
     ///     them on that one; nil for what suits the machine's processors and the replicas on the same host.
     ///   - logger: For what operators should know.
     /// - Throws: When the cluster file does not name the replica, names another key, or sets bounds that do not fit each other.
-    public init(
+    public convenience init(
         cluster: ClusterFile,
         replica: ReplicaID,
         key: SigningKey,
@@ -51,6 +52,31 @@ public final class ReplicaServer: Service {
         storage: Storage? = nil,
         recording: InputRecording? = nil,
         signatureThreads: Int? = nil,
+        logger: Logger
+    ) throws(OperatorError) {
+        try self.init(
+            cluster: cluster,
+            replica: replica,
+            key: key,
+            service: service,
+            storage: storage,
+            recording: recording,
+            signatureThreads: signatureThreads,
+            interceptor: nil,
+            logger: logger
+        )
+    }
+
+    /// Makes a replica with an interceptor, which is called on the replica's event loop only.
+    package init(
+        cluster: ClusterFile,
+        replica: ReplicaID,
+        key: SigningKey,
+        service: some ReplicatedService,
+        storage: Storage?,
+        recording: InputRecording?,
+        signatureThreads: Int?,
+        interceptor: (@Sendable () -> any ReplicaInterceptor)?,
         logger: Logger
     ) throws(OperatorError) {
         try cluster.check(key, of: .replica(replica.rawValue), from: "replica \(replica.rawValue)")
@@ -78,6 +104,7 @@ public final class ReplicaServer: Service {
         self.service = service
         self.storage = storage
         self.recording = recording
+        self.interceptor = interceptor
         self.signatureThreads = Self.signatureThreads(signatureThreads, of: cluster, at: replica)
         var logger = logger
         logger[metadataKey: "replica"] = "\(replica)"
@@ -166,6 +193,7 @@ public final class ReplicaServer: Service {
             storage: storage,
             recording: recording,
             workers: workers,
+            interceptor: interceptor?(),
             eventLoop: eventLoop,
             logger: logger,
             onFailure: onFailure
@@ -220,6 +248,7 @@ private final class ReplicaNode {
         storage: OpenStorage,
         recording: InputRecording?,
         workers: SignatureWorkers?,
+        interceptor: (any ReplicaInterceptor)?,
         eventLoop: any EventLoop,
         logger: Logger,
         onFailure: @escaping (OperatorError) -> Void
@@ -236,6 +265,7 @@ private final class ReplicaNode {
             storage: storage,
             recording: recording,
             workers: workers,
+            interceptor: interceptor,
             eventLoop: eventLoop,
             logger: logger,
             onFailure: onFailure

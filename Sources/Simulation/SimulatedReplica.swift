@@ -159,7 +159,7 @@ final class SimulatedReplica {
     }
 
     func behaviourTimePassed(_ index: Int) {
-        behaviours.refresh(now: world.now, engine: engine)
+        refreshBehaviours()
         behaviours.timePassed(index)
         speak()
     }
@@ -522,10 +522,21 @@ final class SimulatedReplica {
         _ show: (inout any ReplicaBehaviour, Message, inout FaultyReplica) -> Fate<Message>
     ) -> (message: Message, delay: UInt64)? {
         if behaviours.isEmpty { return (message, 0) }
-        behaviours.refresh(now: world.now, engine: engine)
+        refreshBehaviours()
         let passed = behaviours.pass(message, show)
         speak()
         return passed
+    }
+
+    private func refreshBehaviours() {
+        behaviours.refresh(
+            now: world.now,
+            view: engine.view,
+            executed: engine.executed,
+            low: engine.stable,
+            high: engine.high,
+            watch: engine.watchStatus
+        )
     }
 
     private func speak() {

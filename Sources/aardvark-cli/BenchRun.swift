@@ -63,7 +63,7 @@ struct BenchRun {
     /// - Throws: An `OperatorError` when the cluster cannot be reached or the records cannot be put.
     func run() async throws -> BenchmarkReport {
         progress.show("measuring one signature check")
-        let check = Self.signatureCheckMicroseconds()
+        let check = SignatureCheck.microseconds()
         let clients = try await connect()
         do {
             if plan.workload.needsRecords, !options.skipLoad { try await load(clients) }
@@ -234,23 +234,5 @@ struct BenchRun {
     /// The processor time of this process, by user and system. (`clock` and not `getrusage`: it takes no pointer.)
     private static func processorMicroseconds() -> UInt64 {
         UInt64(max(0, Int(clock())))
-    }
-
-    /// How long one signature check takes on one core: the mean over a fifth of a second.
-    private static func signatureCheckMicroseconds() -> Double {
-        let key = SigningKey.random()
-        // As long as what a client signs for an empty operation, or nearly so.
-        let message = [UInt8](repeating: 7, count: 128)
-        let signature = key.sign(message)
-        let clock = LoadClock.monotonic
-        let start = clock.now()
-        var checks = 0
-        var valid = 0
-        while clock.now() < start + 200_000_000 {
-            checks += 1
-            if key.publicKey.isValid(signature, for: message) { valid += 1 }
-        }
-        // A compiler that could drop the checks would have to know their outcome.
-        return valid == checks ? Double(clock.now() - start) / 1e3 / Double(max(checks, 1)) : 0
     }
 }

@@ -1,5 +1,6 @@
 import Adversary
 import ArgumentParser
+import Lab
 
 /// `aardvark-lab profiles`: what can go wrong, by name.
 struct ProfilesCommand: ParsableCommand {
@@ -9,13 +10,17 @@ struct ProfilesCommand: ParsableCommand {
     )
 
     func run() {
+        print(
+            "The simulator runs them all. attack runs those without a reason in brackets; delay as delay-1ms, -10ms and -100ms.\n"
+        )
         let all = Profiles.all + Profiles.beyondTheModel
         let width = all.reduce(0) { max($0, $1.name.count) }
         for profile in all {
             let fill = String(repeating: " ", count: width - profile.name.count)
+            let reason = AttackProfiles.reasonForSimulatorOnly(profile).map { " [\($0)]" } ?? ""
             let culprit = profile.culprit.rawValue
             let gap = String(repeating: " ", count: max(12 - culprit.count, 1))
-            print("\(profile.name)\(fill)  \(culprit)\(gap)\(profile.summary)")
+            print("\(profile.name)\(fill)  \(culprit)\(gap)\(profile.summary)\(reason)")
         }
     }
 }

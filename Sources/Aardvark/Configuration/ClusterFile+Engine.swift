@@ -28,7 +28,7 @@ extension ClusterFile.ProtocolName {
 
 extension ClusterFile.Tuning {
     /// The engine's bounds as this file sets them.
-    var limits: Limits {
+    package var limits: Limits {
         var limits = Limits()
         limits.batchBytes = batchBytes
         limits.batchRequests = batchRequests

@@ -1,35 +1,44 @@
-import Adversary
 import Agreement
 import Messages
 
 /// The behaviours of a faulty replica, between the replica and the network. A correct replica has none.
-struct BehaviourStack {
+package struct BehaviourStack {
     private var behaviours: [any ReplicaBehaviour]
     private var faulty: FaultyReplica
 
-    init(_ behaviours: [any ReplicaBehaviour], of faulty: FaultyReplica) {
+    /// Stacks behaviours: each sees what the one before let through.
+    package init(_ behaviours: [any ReplicaBehaviour], of faulty: FaultyReplica) {
         self.behaviours = behaviours
         self.faulty = faulty
     }
 
-    var isEmpty: Bool { behaviours.isEmpty }
+    /// Whether there is no behaviour.
+    package var isEmpty: Bool { behaviours.isEmpty }
 
-    var periods: [UInt64?] { behaviours.map(\.period) }
+    /// How often each behaviour wants ``timePassed(_:)``, in nanoseconds; nil for never.
+    package var periods: [UInt64?] { behaviours.map(\.period) }
 
     /// Tells the behaviours how far the replica inside is.
-    mutating func refresh(now: UInt64, engine: borrowing Replica) {
+    package mutating func refresh(
+        now: UInt64,
+        view: View,
+        executed: SequenceNumber,
+        low: SequenceNumber,
+        high: SequenceNumber,
+        watch: PrimaryWatchStatus?
+    ) {
         faulty.now = now
-        faulty.view = engine.view
-        faulty.executed = engine.executed
-        faulty.low = engine.stable
-        faulty.high = engine.high
-        faulty.watch = engine.watchStatus
+        faulty.view = view
+        faulty.executed = executed
+        faulty.low = low
+        faulty.high = high
+        faulty.watch = watch
     }
 
     /// Shows a message to each behaviour in turn.
     ///
     /// - Returns: What is left of it, and how late it goes on; nil when nothing is.
-    mutating func pass<Message>(
+    package mutating func pass<Message>(
         _ message: Message,
         _ show: (inout any ReplicaBehaviour, Message, inout FaultyReplica) -> Fate<Message>
     ) -> (message: Message, delay: UInt64)? {
@@ -46,12 +55,13 @@ struct BehaviourStack {
         return (message, delay)
     }
 
-    mutating func timePassed(_ index: Int) {
+    /// The period of a behaviour has passed again.
+    package mutating func timePassed(_ index: Int) {
         behaviours[index].timePassed(as: &faulty)
     }
 
     /// What the behaviours said beside.
-    mutating func takeUtterances() -> [FaultyReplica.Utterance] {
+    package mutating func takeUtterances() -> [FaultyReplica.Utterance] {
         faulty.isQuiet ? [] : faulty.takeUtterances()
     }
 }

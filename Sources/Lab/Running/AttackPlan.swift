@@ -1,0 +1,129 @@
+import Aardvark
+import Adversary
+import Foundation
+import Messages
+import Workloads
+
+/// What `aardvark-lab attack` is to run.
+package struct AttackPlan: Sendable {
+    /// The protocols that take turns.
+    package var protocols: [ClusterFile.ProtocolName] = [.pbft, .aardvark]
+    /// The profiles, each with each protocol.
+    package var profiles: [Profile] = []
+    /// n.
+    package var replicas = 4
+    /// The length of the attack, in seconds. Half as much goes before and after it, at least 2 s.
+    package var seconds = 20
+    /// How often each pair of protocol and profile is run.
+    package var repeats = 3
+    /// Correct clients.
+    package var clients = 8
+    /// Requests that each of them keeps outstanding.
+    package var window = 4
+    /// Operations in each request.
+    package var bundle = 1
+    /// What they ask for.
+    package var workload = Workload.audit
+    /// What the replicas' state survives.
+    package var durability = ClusterFile.Durability.none
+    /// The seed of all random choices.
+    package var seed: UInt64 = 1
+    /// Whether correct replicas record their inputs.
+    package var isRecorded = false
+    /// The directory of `aardvark` and `aardvark-lab`.
+    package var programs: String
+    /// Where the results go, and each run's files.
+    package var output: String
+    /// The command line.
+    package var command: String
+
+    /// The plan of `aardvark-lab attack` without options.
+    package init(programs: String, output: String, command: String) {
+        self.programs = programs
+        self.output = output
+        self.command = command
+    }
+
+    /// The parts of each run.
+    var phases: Scenario.Phases {
+        let rest = max(2, seconds / 2)
+        return Scenario.Phases(warmup: 2, faultFree: rest, attack: seconds, after: rest)
+    }
+
+    /// Runs everything, one run after the other; protocols take turns, so that a machine that drifts hits all of them.
+    ///
+    /// - Parameter onProgress: Told once a second how it goes, in one line.
+    /// - Throws: Why nothing could be run; `CancellationError` when the task is cancelled.
+    package func run(onProgress: @escaping (String) -> Void) async throws -> AttackResults {
+        guard let size = ClusterSize(replicas: replicas) else {
+            throw OperatorError(.usage, "a cluster has 3f + 1 replicas (4, 7, 10, ...), not \(replicas)")
+        }
+        try FileAccess.createDirectory(output, mode: 0o755)
+        let startedAt = Date.now.ISO8601Format()
+        let machine = Self.machine
+        var runs: [AttackResults.Run] = []
+        for profile in profiles {
+            for repetition in 1...repeats {
+                for name in protocols {
+                    let run = AttackRun(
+                        self,
+                        protocolName: name,
+                        profile: profile,
+                        repetition: repetition,
+                        onProgress: onProgress
+                    )
+                    runs.append(try await run.run())
+                }
+            }
+        }
+        return AttackResults(
+            startedAt: startedAt,
+            machine: machine,
+            commit: nil,
+            command: command,
+            settings: settings(size),
+            profiles: profiles.map {
+                AttackResults.ProfileNote(name: $0.name, culprit: $0.culprit.rawValue, summary: $0.summary)
+            },
+            runs: runs
+        )
+    }
+
+    private func settings(_ size: ClusterSize) -> AttackResults.Settings {
+        AttackResults.Settings(
+            replicas: size.replicas,
+            faults: size.faults,
+            clients: clients,
+            window: window,
+            bundle: bundle,
+            workload: workload.rawValue,
+            durability: durability.rawValue,
+            repeats: repeats,
+            seed: seed,
+            emulation: AttackResults.EmulationRecord(
+                kind: .loopback,
+                processorPercent: nil,
+                linkMegabits: nil,
+                missing: ["all processes share this machine's processors and its loopback interface"]
+            )
+        )
+    }
+
+    private static var machine: AttackResults.Machine {
+        let lines = (try? String(contentsOfFile: "/proc/cpuinfo", encoding: .utf8))?.split(separator: "\n") ?? []
+        let model = lines.first { $0.hasPrefix("model name") }?.split(separator: ":").last
+        #if DEBUG
+            let build = "debug"
+        #else
+            let build = "release"
+        #endif
+        return AttackResults.Machine(
+            processor: model.map { $0.trimmingCharacters(in: .whitespaces) },
+            cores: ProcessInfo.processInfo.activeProcessorCount,
+            memoryBytes: ProcessInfo.processInfo.physicalMemory,
+            operatingSystem: ProcessInfo.processInfo.operatingSystemVersionString,
+            build: build,
+            signatureCheckMicroseconds: SignatureCheck.microseconds()
+        )
+    }
+}

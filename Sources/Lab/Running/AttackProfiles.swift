@@ -1,0 +1,85 @@
+import Adversary
+import Agreement
+import Invariants
+import Messages
+
+/// The profiles that run with real processes.
+package enum AttackProfiles {
+    /// Every profile that stays within the fault model, in the order of ``Profiles/all``.
+    package static let all: [Profile] = Profiles.all.flatMap { profile in
+        if profile.name == "delay" { return delays }
+        return reasonForSimulatorOnly(profile) == nil ? [profile] : []
+    }
+
+    /// The profile of a name; those beyond the fault model too.
+    package static func named(_ name: String) -> Profile? {
+        (all + Profiles.beyondTheModel).first { $0.name == name }
+    }
+
+    /// `delay` with one delay each, as they were published: Aardvark, table 2.
+    private static let delays: [Profile] = [1, 10, 100].map { milliseconds in
+        Profile("delay-\(milliseconds)ms", .primary, "proposes \(milliseconds) ms late") { setting in
+            setting.size.members.prefix(setting.size.faults).map { replica in
+                NamedFault(
+                    "\(replica) delay-\(milliseconds)ms",
+                    .replica(replica, DelayingPrimary(nanoseconds: UInt64(milliseconds) * 1_000_000))
+                )
+            }
+        }
+    }
+
+    /// Why a profile of the simulator does not run here.
+    ///
+    /// - Returns: nil when it does.
+    package static func reasonForSimulatorOnly(_ profile: Profile) -> String? {
+        guard let smallest = ClusterSize(replicas: 4) else { invariantViolated("4 replicas are a cluster") }
+        for named in faults(of: profile, in: smallest, clients: 8, seed: 1) {
+            switch named.fault {
+            case .replica(_, let behaviour):
+                var limits = Limits()
+                behaviour.adjust(&limits)
+                guard limits == Limits() else { return "changes the bounds of the engine before it starts" }
+            case .twin: return "two processes cannot listen on one replica's endpoints"
+            case .client: return "attacking clients are not processes yet"
+            case .administration: return "needs an administrator who changes the clients at given moments"
+            case .network: return "needs a network that is cut or disturbed at given moments"
+            case .powerLoss, .amnesia, .lostStore: return "needs a disk that loses what was not synced"
+            }
+        }
+        return nil
+    }
+
+    /// The faults of a run, the same in each process that is told the same.
+    ///
+    /// - Parameters:
+    ///   - profile: The profile.
+    ///   - size: The cluster.
+    ///   - clients: How many correct clients there are, numbered from 0.
+    ///   - seed: The seed of the profile's choices.
+    package static func faults(of profile: Profile, in size: ClusterSize, clients: Int, seed: UInt64) -> [NamedFault] {
+        // What begins at a moment of its own begins within a millisecond of the attack's beginning.
+        var setting = Setting(
+            size: size,
+            clients: (0..<UInt32(clients)).map { ClientID($0) },
+            start: 0,
+            end: 1_000_000,
+            random: RandomStream(seed: seed, stream: 1)
+        )
+        return profile.faults(in: &setting)
+    }
+
+    /// The behaviours of one replica.
+    static func behaviours(of replica: ReplicaID, among faults: [NamedFault]) -> [any ReplicaBehaviour] {
+        faults.compactMap { named in
+            if case .replica(replica, let behaviour) = named.fault { behaviour } else { nil }
+        }
+    }
+
+    /// The replicas that misbehave, in order.
+    static func faultyReplicas(_ faults: [NamedFault]) -> [ReplicaID] {
+        let replicas = faults.compactMap { named -> ReplicaID? in
+            if case .replica(let replica, _) = named.fault { replica } else { nil }
+        }
+        return Set(replicas).sorted { $0.index < $1.index }
+    }
+}

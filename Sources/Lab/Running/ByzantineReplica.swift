@@ -1,0 +1,218 @@
+import Aardvark
+import Adversary
+import Agreement
+import Cryptography
+import Foundation
+import Invariants
+import KeyValueService
+import Logging
+import Messages
+import ServiceLifecycle
+import Synchronization
+import UnixSignals
+
+/// A replica as a process that is correct until it is told to attack: the engine, transport and store of `aardvark replica`, with
+/// behaviours of a profile between the engine and the links.
+///
+/// SIGUSR1 begins the attack, SIGUSR2 ends it; the process stops at SIGTERM, and when its standard input closes.
+package enum ByzantineReplica {
+    /// Serves until it is told to stop.
+    ///
+    /// - Parameters:
+    ///   - cluster: The cluster.
+    ///   - replica: Which replica it is.
+    ///   - profile: What it does.
+    ///   - seed: The seed of the profile's choices.
+    ///   - clients: How many correct clients there are.
+    /// - Throws: What a replica's start throws.
+    package static func run(
+        cluster: ClusterFile,
+        replica: ReplicaID,
+        profile: Profile,
+        seed: UInt64,
+        clients: Int
+    ) async throws {
+        let key = try cluster.key(of: Identity(role: .replica, number: UInt32(replica.rawValue)))
+        let isAttacking = AttackSwitch()
+        let signals = await UnixSignalsSequence(trapping: .sigusr1, .sigusr2, .sigint, .sighup)
+        let switching = Task {
+            for await signal in signals {
+                if signal == .sigusr1 { isAttacking.isOn.store(true, ordering: .relaxed) }
+                if signal == .sigusr2 { isAttacking.isOn.store(false, ordering: .relaxed) }
+            }
+        }
+        defer { switching.cancel() }
+        let logger = Logger(label: "aardvark.byzantine") { StreamLogHandler.standardError(label: $0) }
+        let faults = AttackProfiles.faults(of: profile, in: cluster.size, clients: clients, seed: seed)
+        let behaviours = AttackProfiles.behaviours(of: replica, among: faults)
+        let faulty = FaultyReplica(
+            replica: replica,
+            size: cluster.size,
+            cluster: cluster.clusterID,
+            clients: cluster.clients.map { ClientID($0.id) },
+            limits: cluster.tuning.limits,
+            signer: key,
+            forger: forger(key, cluster),
+            accomplices: [],
+            random: RandomStream(seed: seed, stream: 2_000 + UInt64(replica.rawValue))
+        )
+        let server = try ReplicaServer(
+            cluster: cluster,
+            replica: replica,
+            key: key,
+            service: KeyValueService(),
+            storage: storage(of: replica, in: cluster),
+            recording: nil,
+            signatureThreads: nil,
+            interceptor: { ByzantineInterceptor(behaviours, of: faulty, while: isAttacking) },
+            logger: logger
+        )
+        let group = ServiceGroup(services: [server], gracefulShutdownSignals: [.sigterm], logger: logger)
+        // A thread that waits in read(2): a dispatch source on a pipe that is hung up crashes libdispatch on Linux.
+        Thread.detachNewThread {
+            while let bytes = try? FileHandle.standardInput.read(upToCount: 4_096), !bytes.isEmpty {}
+            Foundation.exit(0)
+        }
+        try await group.run()
+    }
+
+    private static func storage(
+        of replica: ReplicaID,
+        in cluster: ClusterFile
+    ) throws(OperatorError) -> ReplicaServer.Storage? {
+        guard cluster.durability != .none else { return nil }
+        let parent = ReplicaServer.Storage.defaultDirectory(clusterPath: cluster.path)
+        try FileAccess.createDirectory(parent, mode: 0o700)
+        return ReplicaServer.Storage(path: "\(parent)/replica-\(replica.rawValue)", start: .new)
+    }
+
+    /// The best that a replica can do to authenticate a request in a client's name.
+    private static func forger(_ key: SigningKey, _ cluster: ClusterFile) -> RequestAuthenticator {
+        guard cluster.protocolName == .pbft else { return .signature(key, cluster: cluster.clusterID) }
+        let stranger = SigningKey.random().publicKey
+        guard let wrong = PairwiseKey(own: key, peer: stranger, cluster: cluster.clusterID) else {
+            invariantViolated("two good keys share one")
+        }
+        return .macVector(cluster.size.members.map { _ in wrong })
+    }
+}
+
+/// Whether an attack is on.
+final class AttackSwitch: Sendable {
+    let isOn = Atomic(false)
+}
+
+/// Behaviours between a real replica and its links, as long as the attack is on.
+final class ByzantineInterceptor: ReplicaInterceptor {
+    private let behaviours: [any ReplicaBehaviour]
+    private let faulty: FaultyReplica
+    private let attack: AttackSwitch
+    private var stack: BehaviourStack?
+    private var beganAt: UInt64 = 0
+    /// When each behaviour's period has passed again.
+    private var due: [UInt64] = []
+
+    init(_ behaviours: [any ReplicaBehaviour], of faulty: FaultyReplica, while attack: AttackSwitch) {
+        self.behaviours = behaviours
+        self.faulty = faulty
+        self.attack = attack
+    }
+
+    /// 1 ms where a behaviour has a period: the shortest of any is 2 ms.
+    var period: UInt64? { behaviours.contains { $0.period != nil } ? 1_000_000 : nil }
+
+    func incoming(
+        _ message: PeerMessage,
+        from peer: ReplicaID,
+        at progress: ReplicaProgress,
+        into departures: inout [Departure]
+    ) -> PeerMessage? {
+        guard isAttacking(progress) else { return message }
+        defer { speak(into: &departures) }
+        return stack?.pass(message) { $0.receive($1, from: peer, as: &$2) }?.message
+    }
+
+    func incoming(_ request: Request, at progress: ReplicaProgress, into departures: inout [Departure]) -> Request? {
+        guard isAttacking(progress) else { return request }
+        defer { speak(into: &departures) }
+        return stack?.pass(request) { $0.receive($1, as: &$2) }?.message
+    }
+
+    func outgoing(
+        _ message: PeerMessage,
+        to peer: ReplicaID,
+        at progress: ReplicaProgress,
+        into departures: inout [Departure]
+    ) {
+        guard isAttacking(progress) else { return departures.append(.message(message, to: peer, after: 0)) }
+        if let (left, delay) = stack?.pass(message, { $0.send($1, to: peer, as: &$2) }) {
+            departures.append(.message(left, to: peer, after: delay))
+        }
+        speak(into: &departures)
+    }
+
+    func outgoing(
+        _ answer: ReplicaAnswer,
+        to client: ClientID,
+        at progress: ReplicaProgress,
+        into departures: inout [Departure]
+    ) {
+        guard isAttacking(progress) else { return departures.append(.answer(answer, to: client, after: 0)) }
+        switch answer {
+        case .reply(let reply):
+            if let (left, delay) = stack?.pass(reply, { $0.reply($1, to: client, as: &$2) }) {
+                departures.append(.answer(.reply(left), to: client, after: delay))
+            }
+        case .readReply(let reply):
+            if let (left, delay) = stack?.pass(reply, { $0.answer($1, to: client, as: &$2) }) {
+                departures.append(.answer(.readReply(left), to: client, after: delay))
+            }
+        case .status:
+            departures.append(.answer(answer, to: client, after: 0))
+        }
+        speak(into: &departures)
+    }
+
+    func timePassed(at progress: ReplicaProgress, into departures: inout [Departure]) {
+        guard isAttacking(progress) else { return }
+        for index in behaviours.indices {
+            guard let period = behaviours[index].period, due[index] <= progress.now else { continue }
+            due[index] = progress.now + period
+            stack?.timePassed(index)
+        }
+        speak(into: &departures)
+    }
+
+    /// Whether the attack is on; each time that it begins the behaviours begin anew.
+    private func isAttacking(_ progress: ReplicaProgress) -> Bool {
+        guard attack.isOn.load(ordering: .relaxed) else {
+            stack = nil
+            return false
+        }
+        if stack == nil {
+            stack = BehaviourStack(behaviours, of: faulty)
+            beganAt = progress.now
+            due = behaviours.map { progress.now + ($0.period ?? 0) }
+        }
+        stack?.refresh(
+            now: progress.now - beganAt,
+            view: progress.view,
+            executed: progress.executed,
+            low: progress.low,
+            high: progress.high,
+            watch: progress.watch
+        )
+        return true
+    }
+
+    private func speak(into departures: inout [Departure]) {
+        for utterance in stack?.takeUtterances() ?? [] {
+            switch utterance {
+            case .message(let message, to: let peer, after: let delay):
+                departures.append(.message(message, to: peer, after: delay))
+            case .reply(let reply, to: let client):
+                departures.append(.answer(.reply(reply), to: client, after: 0))
+            }
+        }
+    }
+}

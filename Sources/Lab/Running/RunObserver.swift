@@ -1,0 +1,111 @@
+import Messages
+import Workloads
+
+/// What the replicas said of themselves during a run, once a second, and whether their checkpoints agree.
+struct RunObserver {
+    /// The replicas that misbehave.
+    let faulty: [Int]
+    private(set) var events: [AttackResults.Event] = []
+    private var rounds: [[ReplicaStatus?]] = []
+    /// For each checkpoint, which root which correct replica has.
+    private var roots: [UInt64: [Int: UInt64]] = [:]
+
+    init(faulty: [Int]) {
+        self.faulty = faulty
+    }
+
+    mutating func note(_ second: Int, _ actor: String, _ text: String) {
+        events.append(AttackResults.Event(atSeconds: Double(second), actor: actor, text: text))
+    }
+
+    mutating func take(_ statuses: [ReplicaStatus?]) {
+        rounds.append(statuses)
+        for status in correct(statuses) {
+            let sequence = status.value("checkpoint_sequence")
+            if sequence > 0 {
+                roots[sequence, default: [:]][status.replica.index] = status.value("checkpoint_root_prefix")
+            }
+        }
+    }
+
+    private func correct(_ statuses: [ReplicaStatus?]) -> [ReplicaStatus] {
+        statuses.compactMap { $0 }.filter { !faulty.contains($0.replica.index) }
+    }
+
+    /// Operations that the furthest correct replica executed in the last second.
+    var rate: UInt64 {
+        let counts = rounds.suffix(2).map { correct($0).map { $0.value("operations_executed") }.max() ?? 0 }
+        return counts.count == 2 && counts[1] > counts[0] ? counts[1] - counts[0] : 0
+    }
+
+    /// Whether all correct replicas told the same last checkpoint.
+    var isLevel: Bool {
+        guard let last = rounds.last else { return false }
+        let present = correct(last)
+        return present.count == last.count - faulty.count
+            && Set(present.map { $0.value("checkpoint_sequence") }).count == 1
+    }
+
+    /// Whether correct replicas had equal states wherever two of them told of one checkpoint.
+    var history: AttackResults.Verdict {
+        let different = roots.filter { Set($0.value.values).count > 1 }.keys.sorted()
+        let compared = roots.values.count { $0.count > 1 }
+        return AttackResults.Verdict(
+            oracle: "one history",
+            held: different.isEmpty,
+            detail: different.first.map { "correct replicas have different states at checkpoint \($0)" }
+                ?? "\(compared) checkpoints that several correct replicas told are equal"
+        )
+    }
+
+    /// The run second by second: what clients measured beside what replicas said.
+    func samples(_ loads: [[LoadSample]]) -> [AttackResults.Sample] {
+        (0..<(loads.map(\.count).min() ?? 0)).map { second in
+            var total = LoadRecording()
+            for samples in loads { total.add(samples[second].recording) }
+            let now = second < rounds.count ? rounds[second] : []
+            let before = second > 0 && second <= rounds.count ? rounds[second - 1] : []
+            let told = correct(now)
+            let views = Dictionary(grouping: told, by: \.view).max { $0.value.count < $1.value.count }
+            let agreed = views.flatMap { 2 * $0.value.count > told.count ? $0.value.first : nil }
+            return AttackResults.Sample(
+                startSeconds: Double(second),
+                durationSeconds: loads[0][second].seconds,
+                operations: total.operations,
+                errors: total.failures,
+                latency: AttackResults.Latency(total),
+                view: agreed?.view.rawValue,
+                primary: agreed?.primary.index,
+                replicas: now.compactMap { $0 }.map { status in
+                    Self.sample(status, since: before.compactMap { $0 }.first { $0.replica == status.replica })
+                },
+                cpuMicrosecondsOfClients: nil,
+                cpuMicrosecondsOfAttackers: nil
+            )
+        }
+    }
+
+    private static func sample(_ now: ReplicaStatus, since before: ReplicaStatus?) -> AttackResults.ReplicaSample {
+        let grown = { (name: String) -> UInt64? in
+            before.map { now.value(name) > $0.value(name) ? now.value(name) - $0.value(name) : 0 }
+        }
+        return AttackResults.ReplicaSample(
+            replica: now.replica.index,
+            view: now.view.rawValue,
+            cpuMicroseconds: grown("cpu_microseconds"),
+            bytesReceived: grown("link_bytes_in"),
+            bytesSent: grown("link_bytes_out"),
+            signatureChecks: grown("signatures_checked"),
+            viewChanges: grown("views_left"),
+            cutOffPeers: nil,
+            blacklistedClients: nil
+        )
+    }
+}
+
+extension ReplicaStatus {
+    /// The value of a counter; 0 when the replica has none of this name.
+    func value(_ name: String) -> UInt64 {
+        counters.first { $0.name == name }?.value ?? 0
+    }
+}

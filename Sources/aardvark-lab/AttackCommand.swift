@@ -1,0 +1,189 @@
+import Aardvark
+import Adversary
+import ArgumentParser
+import Foundation
+import Lab
+import Messages
+import UnixSignals
+import Workloads
+
+/// `aardvark-lab attack`: real replicas under attack.
+struct AttackCommand: AsyncParsableCommand {
+    static let configuration = CommandConfiguration(
+        commandName: "attack",
+        abstract: "Run clusters of real processes under attack, and compare.",
+        discussion: """
+            Each run starts a new cluster on this machine: correct replicas as `aardvark replica`, faulty ones as the same with a \
+            profile's behaviour between the engine and its links. Correct clients send all the time: without an attack, during it, \
+            and after it. Then correct replicas' checkpoints are compared, and with the audit workload every acknowledged write \
+            is read back. The exit code is 3 when something was found, and the files of that run are kept.
+
+            So far faulty replicas only; `aardvark-lab profiles` says which profiles run with real processes. All processes share \
+            this machine, so an attacker's own work slows its victims down.
+
+              aardvark-lab attack --profiles none,silent,delay-100ms --seconds 10 --repeat 1
+            """
+    )
+
+    @Option(name: .customLong("protocols"), help: "Protocols, with commas between them.")
+    var protocolNames = "pbft,aardvark"
+
+    @Option(help: "Profiles, with commas between them, or all.")
+    var profiles = "none,silent,delay-100ms"
+
+    @Option(help: "How many replicas: 4, 7, 10 or 13.")
+    var replicas = 4
+
+    @Option(help: "How long an attack is; half of it goes before and after.")
+    var seconds = 20
+
+    @Option(name: .customLong("repeat"), help: "How often each pair of protocol and profile is run.")
+    var repeats = 3
+
+    @Option(help: "Correct clients.")
+    var clients = 8
+
+    @Option(help: "Requests that each client keeps outstanding.")
+    var window = 4
+
+    @Option(help: "Operations in each request.")
+    var bundle = 1
+
+    @Option(help: "What clients ask for: audit or null.")
+    var workload = "audit"
+
+    @Option(help: "What the replicas' state survives: power-loss, process-crash or none.")
+    var durability = "none"
+
+    @Option(help: "The seed of all random choices.")
+    var seed: UInt64 = 1
+
+    @Option(help: ArgumentHelp("Where the results go.", valueName: "dir"))
+    var output = "attack-results"
+
+    @Flag(help: "Have correct replicas record their inputs, for aardvark-lab replay.")
+    var record = false
+
+    @Flag(help: "Print results.json.")
+    var json = false
+
+    func validate() throws {
+        for (value, range, name) in [
+            (replicas, 4...13, "--replicas"), (seconds, 1...3_600, "--seconds"), (repeats, 1...100, "--repeat"),
+            (clients, 1...1_000, "--clients"), (window, 1...64, "--window"), (bundle, 1...64, "--bundle"),
+        ] where !range.contains(value) {
+            throw ValidationError("\(name) is \(range.lowerBound) to \(range.upperBound)")
+        }
+    }
+
+    func run() async throws {
+        let plan = try makePlan()
+        let resultsPath = "\(output)/results.json"
+        guard !FileAccess.exists(resultsPath) else {
+            throw OperatorError(.cannotCreate, "\(resultsPath): the file exists already and is not overwritten")
+        }
+        let work = Task { () async throws -> AttackResults in
+            var line = LiveLine()
+            defer { line.clear() }
+            return try await plan.run { text in
+                if Console.errorIsTerminal { line.show(text) } else { Console.note(text) }
+            }
+        }
+        let signals = await UnixSignalsSequence(trapping: .sigint, .sigterm)
+        let watching = Task { for await _ in signals { work.cancel() } }
+        defer { watching.cancel() }
+        let results: AttackResults
+        do {
+            results = try await work.value
+        } catch is CancellationError {
+            throw OperatorError(.unavailable, "stopped before the end; all processes are ended")
+        }
+        let contents = try results.json()
+        try FileAccess.create(
+            resultsPath,
+            what: "results file",
+            mode: 0o644,
+            contents: String(decoding: contents, as: UTF8.self)
+        )
+        let report = AttackReport(results)
+        try report.write(to: output)
+        print(json ? String(decoding: contents, as: UTF8.self) : report.terminal)
+        if !report.passed { throw ExitCode(3) }
+    }
+
+    private func makePlan() throws -> AttackPlan {
+        let programs = URL(filePath: Console.executablePath).deletingLastPathComponent().path
+        var plan = AttackPlan(
+            programs: programs,
+            output: output,
+            command: (["aardvark-lab"] + CommandLine.arguments.dropFirst()).joined(separator: " ")
+        )
+        plan.protocols = try protocolNames.split(separator: ",").map { word in
+            guard let name = ClusterFile.ProtocolName(rawValue: String(word)) else {
+                throw OperatorError(.usage, "--protocols: \(word) cannot be run; there are pbft and aardvark")
+            }
+            return name
+        }
+        plan.profiles =
+            profiles == "all"
+            ? AttackProfiles.all
+            : try profiles.split(separator: ",").map { word in
+                if let profile = AttackProfiles.named(String(word)) { return profile }
+                let reason = Profiles.named(String(word)).flatMap(AttackProfiles.reasonForSimulatorOnly)
+                throw OperatorError(
+                    .usage,
+                    reason.map { "--profiles: \(word) runs in the simulator only: it \($0)" }
+                        ?? "--profiles: there is no profile \(word); aardvark-lab profiles lists them"
+                )
+            }
+        guard !plan.protocols.isEmpty, !plan.profiles.isEmpty else {
+            throw OperatorError(.usage, "give at least one protocol and one profile")
+        }
+        guard let workload = Workload(rawValue: workload), !workload.hasRecords else {
+            throw OperatorError(.usage, "--workload is audit or null, not \(self.workload)")
+        }
+        guard let durability = ClusterFile.Durability(rawValue: durability) else {
+            throw OperatorError(.usage, "--durability is power-loss, process-crash or none, not \(self.durability)")
+        }
+        plan.workload = workload
+        plan.durability = durability
+        plan.replicas = replicas
+        plan.seconds = seconds
+        plan.repeats = repeats
+        plan.clients = clients
+        plan.window = window
+        plan.bundle = bundle
+        plan.seed = seed
+        plan.isRecorded = record
+        return plan
+    }
+}
+
+/// `aardvark-lab byzantine`: one faulty replica, for `attack`.
+struct ByzantineCommand: AsyncParsableCommand {
+    static let configuration = CommandConfiguration(
+        commandName: "byzantine",
+        abstract: "Run one replica that attacks from SIGUSR1 to SIGUSR2.",
+        shouldDisplay: false
+    )
+
+    @Option var cluster: String
+    @Option var id: UInt8
+    @Option var profile: String
+    @Option var seed: UInt64
+    @Option var correctClients: Int
+
+    func run() async throws {
+        guard let profile = AttackProfiles.named(profile) else {
+            throw OperatorError(.usage, "there is no profile \(self.profile)")
+        }
+        guard (1...1_000).contains(correctClients) else { throw OperatorError(.usage, "1 to 1000 clients are correct") }
+        try await ByzantineReplica.run(
+            cluster: ClusterFile(path: cluster),
+            replica: ReplicaID(id),
+            profile: profile,
+            seed: seed,
+            clients: correctClients
+        )
+    }
+}
