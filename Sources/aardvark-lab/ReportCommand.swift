@@ -9,8 +9,7 @@ struct ReportCommand: ParsableCommand {
         commandName: "report",
         abstract: "Turn a results.json into a page, Markdown and tables.",
         discussion:
-            "The tables go to the standard output. With --output, report.html and report.md are written beside them.",
-        shouldDisplay: false
+            "The tables go to the standard output. With --output, report.html and report.md are written beside them."
     )
 
     @Argument(help: "The results.json of `aardvark-lab attack`.")
