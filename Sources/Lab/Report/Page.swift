@@ -107,8 +107,8 @@ extension AttackReport {
         let runs = results.runs.count
         guard !tables.complaints.isEmpty else {
             return """
-                <p class="verdict held"><strong>Held.</strong> In \(Markup.counted(runs, "run")) no oracle found a violation of safety, \
-                and no correct party was shut out.</p>
+                <p class="verdict held"><strong>Held.</strong> In \(Markup.counted(runs, "run")) no oracle found a violation of safety \
+                that lies within the fault model.</p>
                 """
         }
         return """

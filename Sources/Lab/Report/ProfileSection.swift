@@ -168,7 +168,8 @@ struct ProfileSection {
                 + cases.map { ResultTables.some($0.recoveryAfterSeconds, of: $0.completedRuns) },
             ["operations/s of the client that got least"] + rate(\.starvedClient),
             ["operations/s of the other clients"] + rate(\.otherClients),
-            ["correct parties shut out"] + cases.map { "\($0.wronglyPunished.count)" },
+            ["correct parties shut out"]
+                + cases.map { $0.wronglyPunished.isEmpty ? "-" : "\($0.wronglyPunished.count)" },
             ["violations that oracles found"] + cases.map { "\($0.violations.count)" },
         ]
         table.rows.removeAll { $0.dropFirst().allSatisfy { $0 == "-" } }
