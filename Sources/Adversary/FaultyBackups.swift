@@ -238,16 +238,7 @@ public struct TwoFaced: ReplicaBehaviour {
         case .vote where peer != friend:
             return .drop
         case .viewChange(let said) where said.claim.replica == faulty.replica:
-            let denial = ViewChange(
-                view: said.claim.view,
-                replica: faulty.replica,
-                stable: said.claim.stable,
-                certificate: said.claim.certificate,
-                prepared: [],
-                prePrepared: [],
-                cluster: faulty.cluster,
-                signer: faulty.signer
-            )
+            let denial = faulty.viewChange(like: said.claim, prepared: [], prePrepared: [])
             return .replace(.viewChange(Unverified(denial)))
         default:
             return .pass

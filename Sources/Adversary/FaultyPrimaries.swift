@@ -296,16 +296,7 @@ public struct EquivocatingPrimary: ReplicaBehaviour {
             guard let side = faulty.random.pick(shown) else { continue }
             prepared.append(BatchClaim(sequence, side.batch.digest, side.view))
         }
-        return ViewChange(
-            view: claim.view,
-            replica: faulty.replica,
-            stable: claim.stable,
-            certificate: claim.certificate,
-            prepared: prepared,
-            prePrepared: prepared,
-            cluster: faulty.cluster,
-            signer: faulty.signer
-        )
+        return faulty.viewChange(like: claim, prepared: prepared, prePrepared: prepared)
     }
 
     /// A batch that a backup would accept as well: without the last request, or the same at another time.

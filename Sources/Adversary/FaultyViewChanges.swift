@@ -165,15 +165,10 @@ public struct ViewChangeForgery: ReplicaBehaviour {
         forged[batch.digest] = batch
         let last = max(claim.prepared.last?.sequence ?? claim.stable, faulty.executed)
         let invented = BatchClaim(last.next, batch.digest, View(claim.view.rawValue - 1))
-        let lie = ViewChange(
-            view: claim.view,
-            replica: faulty.replica,
-            stable: claim.stable,
-            certificate: claim.certificate,
+        let lie = faulty.viewChange(
+            like: claim,
             prepared: claim.prepared + [invented],
-            prePrepared: claim.prePrepared.filter { $0.sequence <= last } + [invented, invented],
-            cluster: faulty.cluster,
-            signer: faulty.signer
+            prePrepared: claim.prePrepared.filter { $0.sequence <= last } + [invented, invented]
         )
         return .replace(.viewChange(Unverified(lie)))
     }
@@ -207,16 +202,7 @@ public struct NewViewStuffing: ReplicaBehaviour {
     > {
         switch message {
         case .viewChange(let said) where said.claim.replica == faulty.replica:
-            let lie = ViewChange(
-                view: said.claim.view,
-                replica: faulty.replica,
-                stable: said.claim.stable,
-                certificate: said.claim.certificate,
-                prepared: [],
-                prePrepared: [],
-                cluster: faulty.cluster,
-                signer: faulty.signer
-            )
+            let lie = faulty.viewChange(like: said.claim, prepared: [], prePrepared: [])
             empty[lie.view] = lie
             return .replace(.viewChange(Unverified(lie)))
         case .newView(let said) where said.claim.view.primary(in: faulty.size) == faulty.replica:

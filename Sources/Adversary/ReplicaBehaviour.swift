@@ -185,6 +185,20 @@ public struct FaultyReplica: Sendable {
         for peer in peers { say(message, to: peer) }
     }
 
+    /// A VIEW-CHANGE of this replica's that claims other batches than the one that the replica inside made.
+    func viewChange(like said: ViewChange, prepared: [BatchClaim], prePrepared: [BatchClaim]) -> ViewChange {
+        ViewChange(
+            view: said.view,
+            replica: replica,
+            stable: said.stable,
+            certificate: said.certificate,
+            prepared: prepared,
+            prePrepared: prePrepared,
+            cluster: cluster,
+            signer: signer
+        )
+    }
+
     /// Says something to a client.
     public mutating func say(_ reply: Reply, to client: ClientID) {
         utterances.append(.reply(reply, to: client))

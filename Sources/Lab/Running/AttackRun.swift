@@ -169,6 +169,7 @@ struct AttackRun {
                         observer.note(second, "replica \(replica)", begins ? profile.summary : "is correct again")
                     }
                 }
+                // By the clock of the run, so that a late sample delays none of those after it.
                 try await Task.sleep(until: start + .seconds(second + 1), clock: .continuous)
                 observer.take(await cluster.statuses())
                 let isAttacked = second >= attackStart && second < attackStart + plan.phases.attack
@@ -186,6 +187,7 @@ struct AttackRun {
         for _ in 0..<20 {
             observer.take(await cluster.statuses())
             if observer.isLevel { return }
+            // Nothing tells when a replica has taken a checkpoint, so it is asked again.
             try? await Task.sleep(for: .milliseconds(250))
         }
     }

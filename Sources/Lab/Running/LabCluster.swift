@@ -74,6 +74,7 @@ final class LabCluster {
             if let ended = processes.firstIndex(where: { !$0.isRunning }) {
                 throw OperatorError(.unavailable, "replica \(ended) ended; see \(directory)/replica-\(ended).log")
             }
+            // A replica says nothing when it begins to serve, so it is asked again.
             try await Task.sleep(for: .milliseconds(100))
         }
         throw OperatorError(.unavailable, "not all replicas serve after 30 s; their logs are in \(directory)")

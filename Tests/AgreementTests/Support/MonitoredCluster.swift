@@ -1,3 +1,4 @@
+import Invariants
 import Messages
 
 @testable import Agreement
@@ -27,7 +28,7 @@ struct MonitoredCluster {
     static var four: ClusterSize { size(faults: 1) }
 
     private static func size(faults: Int) -> ClusterSize {
-        guard let size = ClusterSize(faults: faults) else { fatalError("no such cluster") }
+        guard let size = ClusterSize(faults: faults) else { invariantViolated("no such cluster") }
         return size
     }
 
