@@ -50,7 +50,8 @@ final class ReplicaCore {
     private var effects: [Effect] = []
     /// The section of the state that a batch executed tentatively has written.
     private var tentative: TentativeMark?
-    private var held = HeldEffects()
+    private var held = Held<Effect>()
+    private var answers: HeldAnswers
     private var checkpointing = Checkpointing()
     /// The last checkpoint that this replica took itself.
     private var lastCheckpoint: (sequence: SequenceNumber, root: Digest)?
@@ -91,9 +92,12 @@ final class ReplicaCore {
         let recovery = storage.takeRecovery()
         if let recovery {
             engine = Replica(configuration: configuration, signer: signer, recovering: recovery)
-            held = HeldEffects(durable: LogPosition(recovered: recovery.log.count))
+            let durable = LogPosition(recovered: recovery.log.count)
+            held = Held(durable: durable)
+            answers = HeldAnswers(durable: durable, most: limits.waitingReadBytes)
         } else {
             engine = Replica(configuration: configuration, signer: signer)
+            answers = HeldAnswers(most: limits.waitingReadBytes)
         }
         if let recording, let recordingSigner {
             recorder = InputRecorder(
@@ -256,6 +260,7 @@ final class ReplicaCore {
         switch report {
         case .durable(let position):
             for effect in held.release(upTo: position) { perform(effect, now) }
+            for answer in answers.release(upTo: position) { reply(.readReply(answer.reply), to: answer.client, now) }
         case .checkpointDurable(let number):
             guard let root = checkpointing.finished.removeValue(forKey: number) else { return }
             checkpointTaken(SequenceNumber(number), root: root, now)
@@ -441,8 +446,8 @@ final class ReplicaCore {
             store.commit(takeTentative())
         case .rollBackExecution:
             store.rollBack(to: takeTentative())
-        case .query(let read, let client):
-            reply(.readReply(answer(to: read)), to: client, now)
+        case .query(let read, let client, let position):
+            answer(read, of: client, after: position, now)
         case .clientsChanged(let clients):
             outlet?.clientsChanged(clients)
         case .record(let records):
@@ -493,6 +498,16 @@ final class ReplicaCore {
                 state: ServiceState(of: store)
             )
             return service.execute(operation, in: &context)
+        }
+    }
+
+    private func answer(_ read: ReadRequest, of client: ClientID, after position: LogPosition, _ now: ClockReading) {
+        guard storage.disk != nil, answers.mustHold(until: position) else {
+            return reply(.readReply(answer(to: read)), to: client, now)
+        }
+        let answer = HeldAnswers.Answer(reply: answer(to: read), client: client)
+        if !answers.hold(answer, until: position) {
+            reply(.readReply(ReadReply(tag: read.tag, outcome: .refused)), to: client, now)
         }
     }
 

@@ -88,7 +88,7 @@ struct EffectDigest {
         case .rollBackExecution(let sequence):
             bytes.append(12)
             bytes.append(littleEndian: sequence.rawValue)
-        case .query(let read, let client):
+        case .query(let read, let client, after: _):
             bytes.append(13)
             bytes.append(littleEndian: client.rawValue)
             bytes.append(contentsOf: read.encoded)

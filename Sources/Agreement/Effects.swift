@@ -158,8 +158,9 @@ public enum Effect: Sendable {
     /// The batch that was executed tentatively may not commit in its place: the state is again as it was before. Also before the state
     /// of a checkpoint is fetched.
     case rollBackExecution(SequenceNumber)
-    /// Answer a read-only operation from the state as it is now, to the client's channel.
-    case query(ReadRequest, for: ClientID)
+    /// Answer a read-only operation from the state as it is now, to the client's channel; the answer leaves once the log is durable up to
+    /// `after`.
+    case query(ReadRequest, for: ClientID, after: LogPosition)
     /// These clients were added or removed, or have another key: a connection of theirs is to be closed unless it was authenticated with
     /// what ``Replica/key(of:)`` is now.
     case clientsChanged([ClientID])

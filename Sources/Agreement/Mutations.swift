@@ -12,7 +12,7 @@ enum Mutation: Sendable, CaseIterable {
     case countsVotesOfOtherViews, ignoresWaterMarks
     // Durable before it is said.
     case proposesTooEarly, preparesTooEarly, commitsTooEarly, leavesTooEarly, entersTooEarly, repliesTooEarly
-    case saysCommittedTooEarly
+    case saysCommittedTooEarly, readsTooEarly
     // View changes.
     case votesAfterLeaving, leavesPrePreparedOut, changesItsViewChange
     case acceptsAnyChoice, takesPreparedOfOtherNumbers

@@ -79,7 +79,9 @@ extension Replica {
             requests: requests,
             isTentative: isTentative
         )
-        let position = foundation(log[sequence].preparedPosition, unless: .repliesTooEarly)
+        let prepared = log[sequence].preparedPosition
+        executedPosition = max(executedPosition, prepared)
+        let position = foundation(prepared, unless: .repliesTooEarly)
         executing = BatchUnderExecution(
             execution: execution,
             digest: batch.digest,

@@ -41,6 +41,10 @@ struct WaitingReads: Sendable {
 /// A write is accepted on f + 1 committed replies, so it may have been executed at one correct replica only. But 2f + 1 replicas have
 /// prepared it, f + 1 of them correct, and any 2f + 1 readers include one of those. It answers only after executing everything that was
 /// prepared here when the read came, so 2f + 1 equal answers cannot show an older state.
+///
+/// Nor may a result be seen that a power loss can take back. A batch was executed here on 2f + 1 COMMITs, and this replica's own may not be
+/// durable yet; if that held of each of the 2f + 1 who answer, a view change after a power loss could drop the batch. So an answer waits
+/// until everything that was prepared here and that it rests on is durable, like a COMMIT.
 extension Replica {
     /// The highest number that ever prepared here. What is stable was prepared somewhere correct, and here too unless this replica was
     /// away.
@@ -59,7 +63,7 @@ extension Replica {
         guard learning == nil else { return drop(.learning, into: &effects) }
         let fence = fence
         if fence <= executed || isMutated(.readsWithoutFence) {
-            effects.append(.query(read, for: client))
+            query(read, for: client, into: &effects)
         } else if !reads.add(read, from: client, until: fence, limits: configuration.limits) {
             drop(.tooManyReads, into: &effects)
         }
@@ -68,7 +72,12 @@ extension Replica {
     /// Answers the reads that waited for what is now executed.
     mutating func releaseReads(into effects: inout [Effect]) {
         for (client, read) in reads.release(executed) {
-            effects.append(.query(read, for: client))
+            query(read, for: client, into: &effects)
         }
+    }
+
+    private func query(_ read: ReadRequest, for client: ClientID, into effects: inout [Effect]) {
+        let position = foundation(executedPosition, unless: .readsTooEarly)
+        effects.append(.query(read, for: client, after: position))
     }
 }

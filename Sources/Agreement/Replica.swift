@@ -72,6 +72,8 @@ public struct Replica: ~Copyable {
 
     /// The highest number that ever prepared here, in any view: what reads wait for.
     var highestPrepared = SequenceNumber.zero
+    /// Where the last of the records is by which an executed batch was prepared here.
+    var executedPosition = LogPosition.start
     var reads = WaitingReads()
 
     /// The stable checkpoint whose state is being fetched.

@@ -151,7 +151,8 @@ public struct ReplayTrace {
             )
         case .confirmExecution(let sequence): ("*", "\(sequence) confirmed")
         case .rollBackExecution(let sequence): ("*", "\(sequence) taken back")
-        case .query(let read, let client): (".", named(client.description, MessageSummary(ClientMessage.read(read))))
+        case .query(let read, let client, after: _):
+            (".", named(client.description, MessageSummary(ClientMessage.read(read))))
         case .clientsChanged(let clients):
             ("#", "clients changed: \(clients.map(\.description).joined(separator: ", "))")
         case .record(let records): ("+", "\(records.count) entries of the engine into the state")

@@ -2,6 +2,14 @@ import Agreement
 import Cryptography
 import Messages
 
+/// An answer to a read, and what it rests on.
+struct ReadAnswer: Sendable {
+    let reply: ReadReply
+    let client: ClientID
+    /// Where the last record is by which a batch that it shows was prepared.
+    let foundation: LogPosition
+}
+
 /// What a correct replica says rests on records that are durable by then, because after a power loss it must not contradict it.
 extension SimulatedDisk {
     /// What a correct replica breaks by saying this now; nil when what it rests on is durable.
@@ -36,6 +44,12 @@ extension SimulatedDisk {
             .durableFirst,
             "\(replica) says \(name) \(view) \(sequence) before what it rests on is durable"
         )
+    }
+
+    /// The same of the answer to a read: no power loss may take back what it shows.
+    func breach(answering read: ReadAnswer, as replica: ReplicaID) -> Violation? {
+        if read.foundation <= durable { return nil }
+        return Violation(.durableFirst, "\(replica) answers a read before what it rests on is durable")
     }
 
     /// The same of a reply. A tentative one promises that the batch stays prepared here.

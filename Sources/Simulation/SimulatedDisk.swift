@@ -76,6 +76,13 @@ struct SimulatedDisk {
         isSyncing = false
     }
 
+    /// Where the last record is by which a batch up to a number was prepared here; the end of what is durable when all of them are.
+    func foundation(of executed: SequenceNumber) -> LogPosition {
+        unsynced.last { entry in
+            if case .prepared(_, let sequence, _) = entry.record { sequence <= executed } else { false }
+        }?.position ?? durable
+    }
+
     /// The stable checkpoints that the durable records name, the last one first.
     var stableCheckpoints: [SequenceNumber] {
         durableRecords.reversed().compactMap { record in

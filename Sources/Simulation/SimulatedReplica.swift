@@ -28,7 +28,8 @@ final class SimulatedReplica {
     private var tentative: (mark: TentativeMark, execution: Execution, results: [[[UInt8]]])?
     private let service = RegisterService()
     private var disk = SimulatedDisk()
-    private var held = HeldEffects()
+    private var held = Held<Effect>()
+    private var heldAnswers = Held<ReadAnswer>()
     private var effects: [Effect] = []
     private var behaviours: BehaviourStack
     private let clockOffset: UInt64
@@ -205,7 +206,8 @@ final class SimulatedReplica {
         isUp = false
         incarnation += 1
         disk.losePower(&random)
-        held = HeldEffects()
+        held = Held()
+        heldAnswers = Held()
         effects.removeAll()
         timer = nil
         isTurnScheduled = false
@@ -251,7 +253,8 @@ final class SimulatedReplica {
         transfer = Self.transfer(of: id, into: store, in: world.scenario)
         let recovery = Recovery(executed: executed, records: systemRecords, log: disk.durableRecords)
         engine = Replica(configuration: configuration, signer: signer, recovering: recovery)
-        held = HeldEffects(durable: disk.durable)
+        held = Held(durable: disk.durable)
+        heldAnswers = Held(durable: disk.durable)
         // Whoever starts it tells it so until its log does.
         if lostStore, disk.durableRecords.isEmpty { engine.startLearning(now: clock, into: &effects) }
         before = Marks(view: engine.view, executed: engine.executed, stable: engine.stable)
@@ -338,8 +341,8 @@ final class SimulatedReplica {
             if isCorrect { world.report(world.oracle.fetches(sequence, root: root, at: id), from: self) }
             let time = clock.wall.nanoseconds
             perform(transfer.begin(sequence.rawValue, root: root, now: world.now, numberedFrom: time))
-        case .query(let read, let client):
-            answer(read, client)
+        case .query(let read, let client, let position):
+            answer(read, client, after: position)
         case .execute(let execution):
             isExecuting = true
             if isCorrect, !execution.isTentative { world.report(world.oracle.executes(execution, at: id), from: self) }
@@ -403,11 +406,11 @@ final class SimulatedReplica {
         engine.executed(execution.sequence, results: results, now: clock, into: &effects)
     }
 
-    private func answer(_ read: ReadRequest, _ client: ClientID) {
+    private func answer(_ read: ReadRequest, _ client: ClientID, after position: LogPosition) {
         let result = service.query(read.operation, on: store)
-        let answer = result.map { ReadReply(to: read, result: $0) } ?? ReadReply(tag: read.tag, outcome: .refused)
-        guard let (message, delay) = pass(answer, { $0.answer($1, to: client, as: &$2) }) else { return }
-        world.send(.readReply(message), from: self, to: client, after: delay)
+        let reply = result.map { ReadReply(to: read, result: $0) } ?? ReadReply(tag: read.tag, outcome: .refused)
+        let answer = ReadAnswer(reply: reply, client: client, foundation: disk.foundation(of: engine.executed))
+        if !heldAnswers.hold(answer, until: position) { letOut(answer) }
     }
 
     // MARK: What is watched
@@ -434,7 +437,7 @@ final class SimulatedReplica {
             world.report(Violation(.monotone, "\(name) goes back"), from: self)
         }
         if engine.high.rawValue - engine.stable.rawValue > UInt64(world.scenario.limits.logWindow)
-            || engine.executed > engine.high || held.count > 50_000
+            || engine.executed > engine.high || held.count + heldAnswers.count > 50_000
         {
             world.report(
                 Violation(.bounded, "\(name) works outside its water marks, or holds too much back"),
@@ -470,6 +473,13 @@ final class SimulatedReplica {
 
     private func release() {
         for effect in held.release(upTo: disk.durable) { letOut(effect) }
+        for answer in heldAnswers.release(upTo: disk.durable) { letOut(answer) }
+    }
+
+    private func letOut(_ answer: ReadAnswer) {
+        if isCorrect { world.report(disk.breach(answering: answer, as: id), from: self) }
+        guard let (message, delay) = pass(answer.reply, { $0.answer($1, to: answer.client, as: &$2) }) else { return }
+        world.send(.readReply(message), from: self, to: answer.client, after: delay)
     }
 
     private func syncIfNeeded() {

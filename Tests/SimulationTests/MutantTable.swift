@@ -159,6 +159,14 @@
                 rule: .durableFirst
             ),
             Mutant(
+                mutation: .readsTooEarly,
+                summary: "a read is answered before what it shows is durable",
+                profile: "none",
+                steps: 500,
+                seed: 1,
+                rule: .durableFirst
+            ),
+            Mutant(
                 mutation: .repliesTooEarly,
                 summary: "a tentative reply leaves before P is durable",
                 profile: "none",

@@ -48,7 +48,7 @@ final class TestReplica {
     private(set) var checkpointsTaken: [SequenceNumber] = []
     private(set) var discardedBefore: SequenceNumber?
     /// The reads that it answers, at the time when it does.
-    private(set) var queries: [(read: ReadRequest, client: ClientID)] = []
+    private(set) var queries: [(read: ReadRequest, client: ClientID, after: LogPosition)] = []
     /// Whose keys have changed, in the order in which it was said.
     private(set) var changedClients: [ClientID] = []
     private(set) var stateWanted: SequenceNumber?
@@ -251,8 +251,9 @@ final class TestReplica {
             if checksAtOnce { carryOut(check: effect) } else { checks.append(effect) }
         case .fetchState(let sequence, root: _):
             stateWanted = sequence
-        case .query(let read, let client):
-            queries.append((read, client))
+        case .query(let read, let client, let position):
+            invariant(position.rawValue <= UInt64(journal.count), "an answer after a record that is not there")
+            queries.append((read, client, position))
         case .execute(let execution):
             execute(execution)
         case .confirmExecution(let sequence):

@@ -1,7 +1,7 @@
-/// The shell's half of the rule of durability: what waits until the protocol log is durable up to a position, in the order in which the
-/// engine said it.
-public struct HeldEffects: Sendable {
-    private var held = FirstInFirstOut<(effect: Effect, position: LogPosition)>()
+/// The shell's half of the rule of durability: what waits until the protocol log is durable up to a position, in the order in which it was
+/// said. Effects, and answers to reads.
+public struct Held<Item: Sendable>: Sendable {
+    private var held = FirstInFirstOut<(item: Item, position: LogPosition)>()
     /// Up to where the log is durable.
     public private(set) var durable = LogPosition.start
 
@@ -15,21 +15,21 @@ public struct HeldEffects: Sendable {
     /// How much waits.
     public var count: Int { held.count }
 
-    /// Keeps an effect if it has to wait.
+    /// Keeps something if it has to wait.
     ///
     /// - Returns: false when it need not.
-    public mutating func hold(_ effect: Effect, until position: LogPosition) -> Bool {
+    public mutating func hold(_ item: Item, until position: LogPosition) -> Bool {
         guard position > durable else { return false }
-        held.append((effect, position))
+        held.append((item, position))
         return true
     }
 
     /// The log is durable up to here: what need not wait any more comes out, in its order.
-    public mutating func release(upTo position: LogPosition) -> [Effect] {
+    public mutating func release(upTo position: LogPosition) -> [Item] {
         durable = max(durable, position)
-        var released: [Effect] = []
+        var released: [Item] = []
         while let first = held.first, first.position <= durable {
-            released.append(first.effect)
+            released.append(first.item)
             held.removeFirst()
         }
         return released
