@@ -85,6 +85,8 @@ enum RecordingSettings {
         Setting("monitoring_most_grace_factor", number: \.monitoring.mostGraceFactor),
         Setting("monitoring_view_grace_periods", number: \.monitoring.viewGracePeriods),
         Setting("monitoring_measuring_nanoseconds", number: \.monitoring.measuringNanoseconds),
+        Setting("monitoring_early_nanoseconds", number: \.monitoring.earlyNanoseconds),
+        Setting("monitoring_early_percent", number: \.monitoring.earlyPercent),
         Setting("monitoring_idle_nanoseconds", number: \.monitoring.idleNanoseconds),
         Setting("monitoring_requirement_percent", number: \.monitoring.requirementPercent),
         Setting("monitoring_raise_percent", number: \.monitoring.raisePercent),

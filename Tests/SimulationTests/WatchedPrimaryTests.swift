@@ -22,6 +22,7 @@ struct WatchedPrimaryTests {
         thresholds.pingNanoseconds /= 10
         thresholds.graceNanoseconds /= 50
         thresholds.measuringNanoseconds /= 50
+        thresholds.earlyNanoseconds /= 50
         thresholds.idleNanoseconds /= 10
         return thresholds
     }

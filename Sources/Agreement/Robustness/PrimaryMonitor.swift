@@ -252,7 +252,7 @@ struct PrimaryMonitor: Sendable {
         if isActive {
             if sequence > chosen { backOff.executed() }
             if isCatchUp || isSuspended { throughput.spoil() }
-            throughput.executed(work: limits.work(requests: requests, operations: operations))
+            judge(throughput.executed(work: limits.work(requests: requests, operations: operations), now: now))
             if sequence.rawValue % checkpointInterval == 0 { judge(throughput.checkpoint(now: now)) }
         }
         update(time)

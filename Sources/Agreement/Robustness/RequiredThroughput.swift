@@ -15,10 +15,15 @@ import Messages
 /// load spike with a primary that lies low). So a view ends, beyond Aardvark's rules, with the first checkpoint after four grace periods,
 /// whatever its primary has achieved.
 ///
+/// The grace period is a gift to a primary that delays everything in it (Aardvark bears that: 5 s of each of its views). So, beyond
+/// Aardvark's rules, a *very slow* primary is replaced early: when over half a second it achieves less than half of the recent best, or of
+/// the mean of its own view so far. A fall of the load looks the same, so at most f views in a row end early, until one has lasted beyond
+/// its grace period and met what is required of it: a fall costs f view changes, and f faulty primaries in a row gain nothing.
+///
 /// An interval is not judged, and does not count in the view's mean, when it was spoilt: by catch-up, for want of backlog, or because
 /// nothing was proposed for longer than clients wait before they ask every replica (and this replica was asked nothing, or the primary
 /// would be suspected for it): then nothing was offered. A load that falls without such a pause looks like a slow primary; until the
-/// means have followed, up to 2f + 1 views end early, each after a longer grace period.
+/// means have followed, up to 2f + 1 views end early, each after a longer grace period, beside the f that are taken for very slow.
 struct RequiredThroughput: Sendable {
     /// What an interval shows.
     enum Verdict: Hashable, Sendable {
@@ -29,6 +34,16 @@ struct RequiredThroughput: Sendable {
         /// The view has lasted as long as one may.
         case expired
     }
+
+    /// A short time, over which a very slow primary is noticed.
+    private struct Glance: Sendable {
+        let start: Instant
+        var work: UInt64 = 0
+        var isSpoilt = false
+    }
+
+    /// So many glances at a view make a mean that its later ones are compared with.
+    private static let glancesOfMean = 4
 
     private struct Interval: Sendable {
         let start: Instant
@@ -48,7 +63,16 @@ struct RequiredThroughput: Sendable {
     /// The work a second in the last interval that was measured; nil before there was one.
     private(set) var observed: UInt64?
 
+    /// How many more views may end early, and what the last one that did was compared with.
+    private var earlyEnds: Int
+    private var carriedReference: UInt64?
+
     // Of this view.
+    private var glance = Glance(start: Instant(nanoseconds: 0))
+    private var glances = 0
+    private var glanceWork: UInt64 = 0
+    private var glanceNanoseconds: UInt64 = 0
+    private var endsEarly = false
     private var graceEnd: Instant?
     private var viewEnd = Instant(nanoseconds: 0)
     private var startValue: UInt64?
@@ -63,6 +87,7 @@ struct RequiredThroughput: Sendable {
     init(size: ClusterSize, limits: RobustnessLimits.Monitoring) {
         self.size = size
         self.limits = limits
+        earlyEnds = size.faults
     }
 
     /// The requirement now, in work a second; nil when there is none.
@@ -87,6 +112,7 @@ struct RequiredThroughput: Sendable {
         viewEnd = now.advanced(byNanoseconds: grace.multiplied(limits.viewGracePeriods))
         startValue = recentBest.map { $0.scaled(by: limits.requirementPercent, over: 100) }
         lastProposal = now
+        glance = Glance(start: now)
     }
 
     /// The view is over: its mean counts from now on.
@@ -100,6 +126,17 @@ struct RequiredThroughput: Sendable {
         } else if hasMissed {
             graceFactor = min(2 * graceFactor, limits.mostGraceFactor)
         }
+        if endsEarly {
+            carriedReference = glanceReference
+            earlyEnds -= 1
+        } else if hasMet || measuredNanoseconds > 0 && startValue == nil {
+            carriedReference = nil
+            earlyEnds = size.faults
+        }
+        endsEarly = false
+        glances = 0
+        glanceWork = 0
+        glanceNanoseconds = 0
         graceEnd = nil
         startValue = nil
         raises = 0
@@ -112,19 +149,48 @@ struct RequiredThroughput: Sendable {
 
     /// A batch was proposed.
     mutating func proposed(now: Instant) {
-        if now.nanoseconds(since: lastProposal) > limits.idleNanoseconds { spoil() }
+        let pause = now.nanoseconds(since: lastProposal)
+        if pause > limits.idleNanoseconds { spoil() }
+        if pause > limits.earlyNanoseconds { glance.isSpoilt = true }
         lastProposal = now
     }
 
     /// The interval shows nothing about the primary.
     mutating func spoil() {
         interval?.isSpoilt = true
+        glance.isSpoilt = true
     }
 
     /// A batch was executed.
-    mutating func executed(work: UInt64) {
-        guard let interval else { return }
-        self.interval?.work = interval.work.added(work)
+    ///
+    /// - Returns: ``Verdict/missed(observed:required:)`` when the primary is very slow.
+    mutating func executed(work: UInt64, now: Instant) -> Verdict? {
+        if let interval { self.interval?.work = interval.work.added(work) }
+        glance.work = glance.work.added(work)
+        let elapsed = now.nanoseconds(since: glance.start)
+        guard elapsed >= limits.earlyNanoseconds else { return nil }
+        let last = glance
+        glance = Glance(start: now)
+        if last.isSpoilt { return nil }
+        let observed = last.work.scaled(by: 1_000_000_000, over: elapsed)
+        if earlyEnds > 0, let reference = glanceReference {
+            let required = reference.scaled(by: limits.earlyPercent, over: 100)
+            if observed < required {
+                self.observed = observed
+                endsEarly = true
+                return .missed(observed: observed, required: required)
+            }
+        }
+        glances += 1
+        glanceWork = glanceWork.added(last.work)
+        glanceNanoseconds = glanceNanoseconds.added(elapsed)
+        return nil
+    }
+
+    /// What a glance at the view is compared with, in work a second; nil when nothing is known yet.
+    private var glanceReference: UInt64? {
+        let own = glances < Self.glancesOfMean ? nil : glanceWork.scaled(by: 1_000_000_000, over: glanceNanoseconds)
+        return [recentBest, carriedReference, own].compactMap(\.self).max()
     }
 
     /// The last batch before a checkpoint was executed.

@@ -168,6 +168,10 @@ public struct RobustnessLimits: Hashable, Sendable {
         public var viewGracePeriods: UInt64 = 4
         /// How long the throughput is measured at least, at whole checkpoints: long against a pause.
         public var measuringNanoseconds: UInt64 = 2_000_000_000
+        /// How long the throughput is measured at least before a primary that became very slow is replaced, in the grace period too.
+        public var earlyNanoseconds: UInt64 = 500_000_000
+        /// Below what part of what is required, or of what the view achieved before, a primary is very slow, in percent.
+        public var earlyPercent: UInt64 = 50
         /// A time without a proposal after which nothing was offered: longer than a client waits before it asks every replica.
         public var idleNanoseconds: UInt64 = 2_000_000_000
         /// What part of the recent best a primary must reach at the start, in percent (Aardvark section 5.3: 90).
@@ -191,7 +195,7 @@ public struct RobustnessLimits: Hashable, Sendable {
         var problem: String? {
             let durations = [
                 heartbeatNanoseconds, pauseIntervalNanoseconds, forwardNanoseconds, pingNanoseconds, graceNanoseconds,
-                measuringNanoseconds, idleNanoseconds,
+                measuringNanoseconds, earlyNanoseconds, idleNanoseconds,
             ]
             if !durations.allSatisfy(isDuration) {
                 return "the times of the monitor must be positive, and an hour at most"
@@ -206,8 +210,8 @@ public struct RobustnessLimits: Hashable, Sendable {
             if batchesPerHalving < 1 { return "at least 1 batch must take a doubling back" }
             if !(2...1024).contains(viewGracePeriods) { return "a view must last for 2 to 1024 grace periods" }
             if !(1...1024).contains(mostGraceFactor) { return "the grace period must grow to 1 to 1024 times" }
-            if !(1...100).contains(requirementPercent) || !(1...100).contains(raisePercent) {
-                return "the requirement and its raise must be 1 to 100 percent"
+            if [requirementPercent, raisePercent, earlyPercent].contains(where: { !(1...100).contains($0) }) {
+                return "the requirement, its raise and what counts as very slow must be 1 to 100 percent"
             }
             let costs: ClosedRange<UInt64> = 1...1_000_000_000
             return costs.contains(requestWork) && costs.contains(operationWork)

@@ -88,14 +88,14 @@ struct RequiredThroughputTests {
         cluster.run(until: 9 * phase)
         #expect(cluster.ended.allSatisfy { Self.isForThroughput($0.suspicion) })
         #expect(
-            cluster.ended.allSatisfy { $0.nanoseconds >= 7 * Self.second },
-            "none before the grace period and one interval"
+            cluster.ended.count { $0.nanoseconds < 7 * Self.second } <= 2,
+            "each of the two falls of the load ends f views before the grace period and one interval"
         )
         let early = cluster.ended.count {
             guard case .slow(let observed, let required) = $0.suspicion else { return false }
             return observed < required / 2
         }
-        #expect(early <= 6, "each of the two falls of the load costs 2f + 1 views at most")
+        #expect(early <= 8, "each of the two falls of the load costs 2f + 1 views at most, and f that end early")
         #expect(cluster.ended.count >= 20 && cluster.ended.count <= 50)
         // At the end views last as long as ever again.
         let last = cluster.ended.suffix(2)
@@ -118,13 +118,59 @@ struct RequiredThroughputTests {
 
     // MARK: Faulty primaries
 
-    @Test func `a primary that delays is replaced when its grace period is over`() throws {
+    @Test(arguments: [(gap: UInt64(14), most: UInt64(8_000)), (25, 700), (38, 700)])
+    func `a primary that delays is replaced when its grace period is over, one that delays much in half a second`(
+        gap: UInt64,
+        most: UInt64
+    ) throws {
         var slow = PrimaryBehaviour()
-        slow.gap = { _, _ in 25 * Self.millisecond }
+        slow.gap = { _, _ in gap * Self.millisecond }
         var cluster = MonitoredCluster(behaviours: [PrimaryBehaviour(), PrimaryBehaviour(), slow, PrimaryBehaviour()])
         cluster.run(views: 3)
         let end = try #require(cluster.ended.last)
-        #expect(end.view == 2 && Self.isForThroughput(end.suspicion) && end.nanoseconds < 8 * Self.second)
+        #expect(end.view == 2 && Self.isForThroughput(end.suspicion) && end.nanoseconds < most * Self.millisecond)
+    }
+
+    @Test func `a primary of a new cluster that becomes very slow is held against its own view`() throws {
+        var slow = PrimaryBehaviour()
+        slow.gap = { time, _ in (time < 4 * Self.second ? 10 : 25) * Self.millisecond }
+        var cluster = MonitoredCluster(behaviours: [slow])
+        cluster.run(views: 1)
+        let end = try #require(cluster.ended.last)
+        // It began at 1 s. The glance during which it became slow may show too little.
+        #expect(end.nanoseconds > 3 * Self.second && end.nanoseconds < 4_200 * Self.millisecond)
+        guard case .slow(let observed, let required) = end.suspicion else {
+            Issue.record("\(end.suspicion)")
+            return
+        }
+        #expect(observed < required)
+    }
+
+    @Test(arguments: 1...3)
+    func `f very slow primaries in a row are replaced early, and no more views than that`(faults: Int) {
+        var slow = PrimaryBehaviour()
+        slow.gap = { _, _ in 30 * Self.millisecond }
+        let known = faults + 1
+        // All others are as slow too, so that nothing but the fall of the load is to be seen.
+        let behaviours = Array(repeating: PrimaryBehaviour(), count: known) + Array(repeating: slow, count: 20)
+        var cluster = MonitoredCluster(faults: faults, behaviours: behaviours)
+        cluster.run(views: known + 2 * faults + 2)
+        let lengths = cluster.ended.dropFirst(known).map(\.nanoseconds)
+        #expect(lengths.prefix(faults).allSatisfy { $0 < Self.second })
+        #expect(lengths.dropFirst(faults).allSatisfy { $0 > 5 * Self.second })
+    }
+
+    @Test func `a load with pauses makes no primary look very slow`() {
+        var behaviour = PrimaryBehaviour()
+        var batches = 0
+        // 25 batches in a quarter of a second, then nothing is offered for 0.6 s.
+        behaviour.gap = { _, _ in
+            batches += 1
+            return (batches % 25 == 0 ? 600 : 10) * Self.millisecond
+        }
+        var cluster = MonitoredCluster(behaviours: [behaviour])
+        cluster.run(until: 120 * Self.second)
+        #expect(!cluster.ended.isEmpty && cluster.ended.allSatisfy { $0.nanoseconds > 5 * Self.second })
     }
 
     /// One that does a batch in 10 ms if it must, and otherwise as little as is required of it, or next to nothing.
@@ -198,7 +244,7 @@ struct RequiredThroughputTests {
         required.enteredView(factor: 1, now: start)
         let atStart = required.required
         _ = required.checkpoint(now: start.advanced(byNanoseconds: 600 * second))
-        required.executed(work: 10 * workPerSecond)
+        _ = required.executed(work: 10 * workPerSecond, now: start.advanced(byNanoseconds: 600 * second))
         _ = required.checkpoint(now: start.advanced(byNanoseconds: 610 * second))
         required.leftView()
         return atStart
@@ -268,7 +314,7 @@ struct RequiredThroughputTests {
         var verdicts: [RequiredThroughput.Verdict?] = [required.checkpoint(now: now)]
         for isSpoilt in [true, true, false] {
             if isSpoilt { required.spoil() }
-            required.executed(work: 1)
+            _ = required.executed(work: 1, now: now)
             now = now.advanced(byNanoseconds: 10 * Self.second)
             verdicts.append(required.checkpoint(now: now))
         }
@@ -311,8 +357,7 @@ struct RequiredThroughputTests {
         for _ in 0..<3 {
             required.enteredView(factor: 1, now: Instant(nanoseconds: 0))
             _ = required.checkpoint(now: Instant(nanoseconds: 1_000 * Self.second))
-            required.executed(work: .max)
-            required.executed(work: .max)
+            for _ in 0..<2 { _ = required.executed(work: .max, now: Instant(nanoseconds: 1_000 * Self.second)) }
             let verdict = required.checkpoint(now: Instant(nanoseconds: 1_002 * Self.second))
             #expect(verdict == .expired)
         }
