@@ -170,7 +170,10 @@ let package = Package(
         ),
         .testTarget(
             name: "LabTests",
-            dependencies: ["Lab", "Aardvark", "Adversary", "TestSupport", "aardvark-cli", "aardvark-lab"],
+            dependencies: [
+                "Lab", "Aardvark", "Adversary", "Cryptography", "Messages", "TestSupport", "aardvark-cli",
+                "aardvark-lab",
+            ],
             swiftSettings: strict
         ),
         .testTarget(

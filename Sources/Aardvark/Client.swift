@@ -49,11 +49,32 @@ public final class Client: Sendable {
     ///   - configuration: The client's behaviour; numbers out of their bounds are moved to the nearest inside.
     ///   - logger: For connections that come and go.
     /// - Throws: When the cluster file names a replica with a key that is not valid.
-    public init(
+    public convenience init(
         cluster: ClusterFile,
         client: ClientID,
         key: SigningKey,
         configuration: Configuration = .init(),
+        logger: Logger
+    ) throws(OperatorError) {
+        try self.init(
+            cluster: cluster,
+            client: client,
+            key: key,
+            configuration: configuration,
+            interceptor: nil,
+            logger: logger
+        )
+    }
+
+    /// Makes a client with an interceptor, which is made and called on the client's event loop only.
+    ///
+    /// - Throws: When the cluster file names a replica with a key that is not valid.
+    package init(
+        cluster: ClusterFile,
+        client: ClientID,
+        key: SigningKey,
+        configuration: Configuration,
+        interceptor: (@Sendable () -> any ClientInterceptor)?,
         logger: Logger
     ) throws(OperatorError) {
         eventLoop = Self.group.next()
@@ -63,6 +84,7 @@ public final class Client: Sendable {
             client: client,
             key: key,
             configuration: configuration,
+            interceptor: interceptor,
             eventLoop: eventLoop,
             logger: logger
         )

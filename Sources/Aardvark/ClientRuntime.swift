@@ -20,6 +20,8 @@ final class ClientRuntime: TransportDelegate {
     private let eventLoop: any EventLoop
     private let logger: Logger
     private let keys: ClusterKeys
+    private let makeInterceptor: (@Sendable () -> any ClientInterceptor)?
+    private var interceptor: (any ClientInterceptor)?
     private var engine: ClientEngine
     private var effects: [ClientEngine.Effect] = []
     private var links: [Link?]
@@ -47,9 +49,11 @@ final class ClientRuntime: TransportDelegate {
         client: ClientID,
         key: SigningKey,
         configuration: Client.Configuration,
+        interceptor: (@Sendable () -> any ClientInterceptor)?,
         eventLoop: any EventLoop,
         logger: Logger
     ) throws(OperatorError) {
+        makeInterceptor = interceptor
         self.cluster = cluster
         self.client = client
         self.configuration = configuration
@@ -66,30 +70,8 @@ final class ClientRuntime: TransportDelegate {
                 dissemination: cluster.switches.dissemination,
                 retransmissionNanoseconds: UInt64(cluster.tuning.retransmissionMilliseconds) * 1_000_000
             ),
-            authenticator: try Self.authenticator(cluster, key)
+            authenticator: try cluster.authenticator(for: key)
         )
-    }
-
-    private static func authenticator(
-        _ cluster: ClusterFile,
-        _ key: SigningKey
-    ) throws(OperatorError) -> RequestAuthenticator {
-        switch cluster.switches.requestAuthentication {
-        case .signature:
-            return .signature(key, cluster: cluster.clusterID)
-        case .macVector:
-            var shared: [PairwiseKey] = []
-            for replica in cluster.replicas {
-                guard let pairwise = PairwiseKey(own: key, peer: replica.publicKey, cluster: cluster.clusterID) else {
-                    throw OperatorError(
-                        .configuration,
-                        "\(cluster.path): the public key of replica \(replica.id.rawValue) is not a valid key"
-                    )
-                }
-                shared.append(pairwise)
-            }
-            return .macVector(shared)
-        }
     }
 
     // MARK: Start and stop
@@ -98,6 +80,8 @@ final class ClientRuntime: TransportDelegate {
         guard !isRunning, startCompletion == nil else { return completion(.failure(.closed)) }
         startCompletion = completion
         isRunning = true
+        interceptor = makeInterceptor?()
+        startInterceptor()
         for replica in cluster.replicas {
             let dialer = keys.dialer(
                 to: replica.id,
@@ -304,8 +288,12 @@ final class ClientRuntime: TransportDelegate {
     }
 
     private func send(_ request: Request, to replica: ReplicaID) {
-        links[replica.index]?.send(request.bytes)
-        dirty.insert(replica)
+        guard let interceptor else {
+            links[replica.index]?.send(request.bytes)
+            dirty.insert(replica)
+            return
+        }
+        depart(interceptor.outgoing(request, to: replica, in: engine.view))
     }
 
     private func send(_ read: ReadRequest, whole: ReplicaID) {
@@ -322,6 +310,32 @@ final class ClientRuntime: TransportDelegate {
             links[replica.index]?.flush()
         }
         dirty = VoteSet()
+    }
+
+    // MARK: Interceptor
+
+    /// A client that sends more than replicas take keeps its connections: what waits in them has this bound.
+    private static let mostInterceptedBytes = 4 << 20
+
+    private func depart(_ departures: [ClientDeparture]) {
+        for departure in departures {
+            guard let link = links[departure.replica.index], link.outboundBytes < Self.mostInterceptedBytes else {
+                continue
+            }
+            link.send(departure.request.bytes)
+            dirty.insert(departure.replica)
+        }
+    }
+
+    /// Lets the interceptor know again and again that its period has passed.
+    private func startInterceptor() {
+        guard let interceptor, let period = interceptor.period else { return }
+        _ = schedule(in: .nanoseconds(Int64(clamping: period))) { runtime in
+            guard runtime.isRunning else { return }
+            runtime.depart(interceptor.timePassed(in: runtime.engine.view))
+            runtime.flush()
+            runtime.startInterceptor()
+        }
     }
 
     // MARK: Time
@@ -357,6 +371,30 @@ final class ClientRuntime: TransportDelegate {
     private func schedule(in delay: Duration, _ body: @escaping (ClientRuntime) -> Void) -> Scheduled<Void> {
         eventLoop.assumeIsolated().scheduleTask(in: .nanoseconds(Int64(clamping: delay.wholeNanoseconds))) {
             body(self)
+        }
+    }
+}
+
+extension ClusterFile {
+    /// What a client with this key authenticates its requests with.
+    ///
+    /// - Throws: When the file names a replica with a key that is not valid.
+    package func authenticator(for key: SigningKey) throws(OperatorError) -> RequestAuthenticator {
+        switch switches.requestAuthentication {
+        case .signature:
+            return .signature(key, cluster: clusterID)
+        case .macVector:
+            var shared: [PairwiseKey] = []
+            for replica in replicas {
+                guard let pairwise = PairwiseKey(own: key, peer: replica.publicKey, cluster: clusterID) else {
+                    throw OperatorError(
+                        .configuration,
+                        "\(path): the public key of replica \(replica.id.rawValue) is not a valid key"
+                    )
+                }
+                shared.append(pairwise)
+            }
+            return .macVector(shared)
         }
     }
 }

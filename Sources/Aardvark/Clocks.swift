@@ -17,7 +17,7 @@ extension ClockReading {
 
 extension Instant {
     /// What this machine's monotonic clock says now.
-    static func now() -> Instant {
+    package static func now() -> Instant {
         Instant(nanoseconds: NIODeadline.now().uptimeNanoseconds)
     }
 }

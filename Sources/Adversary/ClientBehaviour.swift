@@ -101,7 +101,26 @@ public struct FaultyClient: Sendable {
             session: request.session,
             number: request.number,
             operations: request.operations,
+            replier: request.replier,
             authenticator: authenticator(spoiled)
         )
+    }
+
+    /// Sends a request on to one replica so that it proves nothing to some of them, and is good for the others.
+    ///
+    /// A MAC vector is wrong for those. A signature is right for all or for none, so they get copies with a wrong one, and the others
+    /// the request as it is.
+    mutating func spoil(_ request: Request, for spoiled: [ReplicaID], to replica: ReplicaID) -> Fate<Request> {
+        switch request.scheme {
+        case .macVector:
+            return spoiled.isEmpty ? .pass : .replace(reauthenticated(request, spoiledFor: spoiled))
+        case .signature:
+            if spoiled.contains(replica) { return .replace(reauthenticated(request, spoiledFor: spoiled)) }
+            guard let wrong = spoiled.isEmpty ? nil : reauthenticated(request, spoiledFor: spoiled) else {
+                return .pass
+            }
+            for other in spoiled { send(wrong, to: other) }
+            return .pass
+        }
     }
 }

@@ -115,8 +115,10 @@ public struct NetworkFault: Sendable {
 public struct Setting: Sendable {
     /// The cluster.
     public let size: ClusterSize
-    /// The clients; a profile makes at most the last third of them faulty, and at least one.
+    /// The clients.
     public let clients: [ClientID]
+    /// The clients that may be made faulty: the last of them.
+    public let corruptible: [ClientID]
     /// When the first fault may start, in nanoseconds.
     public let start: UInt64
     /// When the last fault has to end, in nanoseconds.
@@ -125,16 +127,23 @@ public struct Setting: Sendable {
     public var random: RandomStream
 
     /// Describes a run.
-    public init(size: ClusterSize, clients: [ClientID], start: UInt64, end: UInt64, random: RandomStream) {
+    ///
+    /// - Parameter faultyClients: How many of the clients may be made faulty; nil for a third of them, at least one.
+    public init(
+        size: ClusterSize,
+        clients: [ClientID],
+        faultyClients: Int? = nil,
+        start: UInt64,
+        end: UInt64,
+        random: RandomStream
+    ) {
         self.size = size
         self.clients = clients
+        corruptible = Array(clients.suffix(faultyClients ?? max(clients.count / 3, 1)))
         self.start = start
         self.end = end
         self.random = random
     }
-
-    /// The clients that may be made faulty.
-    public var corruptible: [ClientID] { Array(clients.suffix(max(clients.count / 3, 1))) }
 
     /// The first clients, which stay correct. With one client alone it is not.
     public var correctClients: [ClientID] { Array(clients.dropLast(corruptible.count)) }

@@ -4,8 +4,8 @@ import Messages
 /// `big-mac`: a client whose authenticator is good for the primary and bad for every backup.
 ///
 /// PBFT: the primary proposes, no backup can check; throughput falls to nothing unless batches are accepted on f + 1 voices. Aardvark:
-/// requests are signed, and a wrong MAC is only this client's own loss. Source: Aardvark section 3.1 and table 1 ("client with MACs
-/// good for the primary only").
+/// requests are signed, so that the primary gets a good signature and the backups another copy with a bad one; that costs them a check,
+/// and the client its place off the blacklist. Source: Aardvark section 3.1 and table 1 ("client with MACs good for the primary only").
 public struct BigMAC: ClientBehaviour {
     /// Makes the behaviour.
     public init() {}
@@ -13,15 +13,14 @@ public struct BigMAC: ClientBehaviour {
     /// Spoils the proof for the backups.
     public mutating func send(_ request: Request, to replica: ReplicaID, as faulty: inout FaultyClient) -> Fate<Request>
     {
-        guard request.scheme == .macVector else { return .pass }
-        return .replace(faulty.reauthenticated(request, spoiledFor: faulty.backups))
+        faulty.spoil(request, for: faulty.backups, to: replica)
     }
 }
 
 /// `partial-mac`: a client whose authenticator is bad for a random part of the replicas, another one each time.
 ///
-/// PBFT: batches with its requests wait until f + 1 voices vouch for them, or for a view change. Aardvark: signatures are good for all
-/// or none. Source: Aardvark section 3.1.
+/// PBFT: batches with its requests wait until f + 1 voices vouch for them, or for a view change. Aardvark: some replicas get a copy with
+/// a bad signature. Source: Aardvark section 3.1.
 public struct PartialMAC: ClientBehaviour {
     /// Makes the behaviour.
     public init() {}
@@ -29,11 +28,40 @@ public struct PartialMAC: ClientBehaviour {
     /// Spoils the proof for some replicas.
     public mutating func send(_ request: Request, to replica: ReplicaID, as faulty: inout FaultyClient) -> Fate<Request>
     {
-        guard request.scheme == .macVector else { return .pass }
         let count = faulty.random.below(faulty.size.replicas)
         let spoiled = faulty.random.sample(count, of: faulty.size.members)
-        return .replace(faulty.reauthenticated(request, spoiledFor: spoiled))
+        return faulty.spoil(request, for: spoiled, to: replica)
     }
+}
+
+/// `poison-batch`: a client that is correct but for one request in a millisecond, which is good for the primary and bad for the backups:
+/// about one in each batch, together with good ones of its own and of others.
+///
+/// PBFT: each batch with such a request waits until f + 1 voices vouch for it, the good requests with it. Aardvark: as `big-mac`. Source:
+/// Aardvark section 3.1.
+public struct PoisonBatch: ClientBehaviour {
+    private var isDue = true
+    private var poisoned: RequestNumber?
+
+    /// Makes the behaviour.
+    public init() {}
+
+    /// Spoils the proof of one request, wherever it goes.
+    public mutating func send(_ request: Request, to replica: ReplicaID, as faulty: inout FaultyClient) -> Fate<Request>
+    {
+        guard request.kind == .ordered else { return .pass }
+        if isDue {
+            isDue = false
+            poisoned = request.number
+        }
+        return request.number == poisoned ? faulty.spoil(request, for: faulty.backups, to: replica) : .pass
+    }
+
+    /// 1 ms.
+    public var period: UInt64? { 1_000_000 }
+
+    /// Makes the next request a bad one.
+    public mutating func timePassed(as faulty: inout FaultyClient) { isDue = true }
 }
 
 /// `bad-signature`: a client whose channel is good and whose signatures (in PBFT: all MACs of the authenticator) are not.

@@ -39,6 +39,14 @@ public enum Profiles {
         client("partial-mac", "MACs bad for some replicas", needs: .viewChange, needsSignatures: true) { _ in
             PartialMAC()
         },
+        client(
+            "poison-batch",
+            "one request a batch with MACs good for the primary, bad for the backups",
+            needs: .viewChange,
+            needsSignatures: true
+        ) { _ in
+            PoisonBatch()
+        },
         client("bad-signature", "requests with wrong signatures or MACs") { _ in BadSignature() },
         client("replay-old", "old requests again and again") { _ in ReplayOld() },
         client("replay-pending", "the pending request to everybody, all the time") { _ in ReplayPending() },

@@ -180,13 +180,11 @@ extension Profiles {
             "primary-and-clients",
             .several,
             needs: .viewChange,
-            needsSignatures: true,
-            "a delaying primary and faulty clients"
+            "a primary that delays by 10 ms, and flooding clients"
         ) { setting in
             let late = DelayingPrimary(nanoseconds: 10_000_000)
-            let clients = setting.corruptible.map { client -> NamedFault in
-                randomClient(client, &setting)
-            }
+            let flood = ClientFlood(bytes: setting.random.pick([1 << 10, 64 << 10]) ?? 1 << 10)
+            let clients = setting.corruptible.map { NamedFault("\($0) client-flood", .client($0, flood)) }
             return [NamedFault("r0 delay", .replica(ReplicaID(0), late))] + clients
         },
         Profile(

@@ -18,8 +18,7 @@ final class SimulatedClient: ClientShell {
     /// The key that it uses; nil while it is no client of the cluster.
     private(set) var key: PublicKey?
 
-    private var behaviours: [any ClientBehaviour]
-    private var faulty: FaultyClient
+    private var stack: ClientBehaviourStack
     private var random: RandomStream
     private var operations: [Operation] = []
     private var unansweredCount = 0
@@ -29,18 +28,18 @@ final class SimulatedClient: ClientShell {
 
     init(node: Int, id: ClientID, behaviours: [any ClientBehaviour], isCorrect: Bool, in world: World) {
         self.isCorrect = isCorrect
-        self.behaviours = behaviours
         let scenario = world.scenario
         let keys = scenario.keys
         key = scenario.newcomers.contains(id) ? nil : keys.publicKey(of: id)
         random = RandomStream(seed: scenario.seed, stream: 3_000 + UInt64(node))
-        faulty = FaultyClient(
+        let faulty = FaultyClient(
             client: id,
             size: keys.size,
             victim: keys.clients.first ?? id,
             random: RandomStream(seed: scenario.seed, stream: 4_000 + UInt64(node)),
             authenticator: { keys.authenticator(of: id, spoiledFor: $0) }
         )
+        stack = ClientBehaviourStack(behaviours, of: faulty)
         super.init(node: node, id: id, in: world)
     }
 
@@ -51,7 +50,7 @@ final class SimulatedClient: ClientShell {
     /// When operations were answered.
     var answers: [UInt64] { operations.compactMap(\.returned) }
     var isOpen: Bool { !engine.isClosed }
-    var periods: [UInt64?] { behaviours.map(\.period) }
+    var periods: [UInt64?] { stack.periods }
 
     /// What it did, for the check of linearizability.
     var history: [HistoryEntry] {
@@ -135,8 +134,7 @@ final class SimulatedClient: ClientShell {
     }
 
     func behaviourTimePassed(_ index: Int) {
-        faulty.view = engine.view
-        behaviours[index].timePassed(as: &faulty)
+        stack.timePassed(index, in: engine.view)
         speak()
     }
 
@@ -186,21 +184,13 @@ final class SimulatedClient: ClientShell {
     }
 
     override func send(_ request: Request, to replica: ReplicaID) {
-        var request = request
-        for index in behaviours.indices {
-            faulty.view = engine.view
-            switch behaviours[index].send(request, to: replica, as: &faulty) {
-            case .pass, .delay: break
-            case .drop: return speak()
-            case .replace(let other): request = other
-            }
-        }
+        let left = stack.pass(request, to: replica, in: engine.view)
         speak()
-        super.send(request, to: replica)
+        if let left { super.send(left, to: replica) }
     }
 
     private func speak() {
-        for parcel in faulty.takeParcels() {
+        for parcel in stack.takeParcels() {
             world.send(.request(Unverified(parcel.request)), from: self, to: parcel.replica)
         }
     }

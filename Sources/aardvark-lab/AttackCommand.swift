@@ -18,8 +18,9 @@ struct AttackCommand: AsyncParsableCommand {
             and after it. Then correct replicas' checkpoints are compared, and with the audit workload every acknowledged write \
             is read back. The exit code is 3 when something was found, and the files of that run are kept.
 
-            So far faulty replicas only; `aardvark-lab profiles` says which profiles run with real processes. All processes share \
-            this machine, so an attacker's own work slows its victims down.
+            Faulty clients are processes too; before and after the attack they send like correct ones, but are not counted. A run \
+            whose attackers never did anything counts as failed. `aardvark-lab profiles` says which profiles run with real \
+            processes. All processes share this machine, so an attacker's own work slows its victims down.
 
               aardvark-lab attack --profiles none,silent,delay-100ms --seconds 10 --repeat 1
             """
@@ -42,6 +43,9 @@ struct AttackCommand: AsyncParsableCommand {
 
     @Option(help: "Correct clients.")
     var clients = 8
+
+    @Option(help: "Faulty clients, where a profile has any.")
+    var faultyClients = 1
 
     @Option(help: "Requests that each client keeps outstanding.")
     var window = 4
@@ -70,7 +74,8 @@ struct AttackCommand: AsyncParsableCommand {
     func validate() throws {
         for (value, range, name) in [
             (replicas, 4...13, "--replicas"), (seconds, 1...3_600, "--seconds"), (repeats, 1...100, "--repeat"),
-            (clients, 1...1_000, "--clients"), (window, 1...64, "--window"), (bundle, 1...64, "--bundle"),
+            (clients, 1...1_000, "--clients"),
+            (faultyClients, 1...100, "--faulty-clients"), (window, 1...64, "--window"), (bundle, 1...64, "--bundle"),
         ] where !range.contains(value) {
             throw ValidationError("\(name) is \(range.lowerBound) to \(range.upperBound)")
         }
@@ -151,6 +156,7 @@ struct AttackCommand: AsyncParsableCommand {
         plan.seconds = seconds
         plan.repeats = repeats
         plan.clients = clients
+        plan.faultyClients = faultyClients
         plan.window = window
         plan.bundle = bundle
         plan.seed = seed
@@ -167,23 +173,66 @@ struct ByzantineCommand: AsyncParsableCommand {
         shouldDisplay: false
     )
 
-    @Option var cluster: String
     @Option var id: UInt8
+    @OptionGroup var orders: OrdersOptions
+
+    func run() async throws {
+        try await ByzantineReplica.run(
+            cluster: ClusterFile(path: orders.cluster),
+            replica: ReplicaID(id),
+            orders: orders.value()
+        )
+    }
+}
+
+/// `aardvark-lab byzantine-client`: one faulty client, for `attack`.
+struct ByzantineClientCommand: AsyncParsableCommand {
+    static let configuration = CommandConfiguration(
+        commandName: "byzantine-client",
+        abstract: "Run one client that attacks from SIGUSR1 to SIGUSR2.",
+        shouldDisplay: false
+    )
+
+    @Option var id: UInt32
+    @Option var window: Int
+    @Option var bundle: Int
+    @OptionGroup var orders: OrdersOptions
+
+    func run() async throws {
+        guard (1...64).contains(window), (1...64).contains(bundle) else {
+            throw OperatorError(.usage, "1 to 64 requests of 1 to 64 operations")
+        }
+        try await ByzantineClient.run(
+            cluster: ClusterFile(path: orders.cluster),
+            client: ClientID(id),
+            orders: orders.value(),
+            load: (window, bundle)
+        )
+    }
+}
+
+/// What `attack` tells an attacker.
+struct OrdersOptions: ParsableArguments {
+    @Option var cluster: String
     @Option var profile: String
     @Option var seed: UInt64
     @Option var correctClients: Int
+    @Option var faultyClients: Int
+    @Option var report: String
 
-    func run() async throws {
+    func value() throws(OperatorError) -> AttackerOrders {
         guard let profile = AttackProfiles.named(profile) else {
             throw OperatorError(.usage, "there is no profile \(self.profile)")
         }
-        guard (1...1_000).contains(correctClients) else { throw OperatorError(.usage, "1 to 1000 clients are correct") }
-        try await ByzantineReplica.run(
-            cluster: ClusterFile(path: cluster),
-            replica: ReplicaID(id),
+        guard (1...1_000).contains(correctClients), (1...1_000).contains(faultyClients) else {
+            throw OperatorError(.usage, "1 to 1000 clients are correct, and as many faulty")
+        }
+        return AttackerOrders(
             profile: profile,
             seed: seed,
-            clients: correctClients
+            correctClients: correctClients,
+            faultyClients: faultyClients,
+            report: report
         )
     }
 }

@@ -1,5 +1,7 @@
 import Adversary
+import Cryptography
 import Lab
+import Messages
 import Testing
 
 @Suite("Attack runs") struct AttackTests {
@@ -10,5 +12,62 @@ import Testing
             #expect(run.contains(profile.name) == (AttackProfiles.reasonForSimulatorOnly(profile) == nil))
         }
         #expect(AttackProfiles.named("out-of-model")?.isOutOfModel == true)
+    }
+
+    @Test func `faulty clients come after all correct ones`() throws {
+        let size = try #require(ClusterSize(replicas: 4))
+        for profile in AttackProfiles.all where profile.culprit == .client {
+            let faults = AttackProfiles.faults(of: profile, in: size, clients: (correct: 5, faulty: 2), seed: 1)
+            let clients = faults.compactMap { named -> UInt32? in
+                if case .client(let client, _) = named.fault { client.rawValue } else { nil }
+            }
+            #expect(clients == [5, 6], "\(profile.name)")
+        }
+    }
+
+    @Test(arguments: [true, false])
+    func `a client can fool backups with MACs and with signatures, and what it does is counted`(isSigned: Bool) throws {
+        let size = try #require(ClusterSize(replicas: 4))
+        let keys = size.members.map { _ in SigningKey.random() }
+        let own = SigningKey.random()
+        let cluster = try #require(ClusterID(Array(repeating: 7, count: 32)))
+        let shared = { (key: SigningKey) in
+            keys.compactMap { PairwiseKey(own: key, peer: $0.publicKey, cluster: cluster) }
+        }
+        let (right, wrong) = (shared(own), shared(SigningKey.random()))
+        let stranger = SigningKey.random()
+        let authenticator = { @Sendable (spoiled: [ReplicaID]) -> RequestAuthenticator in
+            isSigned
+                ? .signature(spoiled.isEmpty ? own : stranger, cluster: cluster)
+                : .macVector(size.members.map { spoiled.contains($0) ? wrong[$0.index] : right[$0.index] })
+        }
+        let faulty = FaultyClient(
+            client: ClientID(7),
+            size: size,
+            victim: ClientID(0),
+            random: RandomStream(seed: 1, stream: 1),
+            authenticator: authenticator
+        )
+        var stack = ClientBehaviourStack([BigMAC()], of: faulty)
+        let request = Request(
+            client: ClientID(7),
+            session: SessionID(1),
+            number: RequestNumber(1),
+            operations: [[1]],
+            authenticator: authenticator([])
+        )
+        let left = stack.pass(request, to: ReplicaID(0), in: View(0))
+        let primary = try #require(left)
+        var received = [ReplicaID(0): primary]
+        for parcel in stack.takeParcels() { received[parcel.replica] = parcel.request }
+        if !isSigned { for replica in size.members { received[replica] = primary } }
+        let actions = stack.takeActions()
+        #expect(actions == (isSigned ? 3 : 1))
+        for replica in size.members {
+            let verifier = RequestVerifier(cluster: cluster, replica: replica, key: keys[replica.index])
+            let copy = try #require(received[replica])
+            let isGood = verifier.verify(RequestCheck(Unverified(copy), under: own.publicKey)) != nil
+            #expect(isGood == (replica == ReplicaID(0)))
+        }
     }
 }

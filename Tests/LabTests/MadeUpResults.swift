@@ -66,6 +66,7 @@ struct MadeUpResults {
             startedAt: "2026-01-01T00:00:00Z",
             faultyReplicas: course.faultyReplicas,
             faultyClients: course.faultyClients,
+            attackers: nil,
             isOutOfModel: false,
             load: [AttackResults.LoadStep(startSeconds: 0, clients: 4)],
             phases: phases(samples),

@@ -15,6 +15,8 @@ extension AttackResults {
         package var faultyReplicas: [Int]
         /// Clients that the profile has misbehave.
         package var faultyClients: [UInt64]
+        /// What each of them did; nil in results of programs that did not count it.
+        package var attackers: [Attacker]?
         /// Whether more than f replicas are faulty, so that an oracle has to find something.
         package var isOutOfModel: Bool
         /// How many correct clients send, from when on; the first step begins at 0.
@@ -36,6 +38,14 @@ extension AttackResults {
 
         /// The phase of a kind.
         package func phase(_ kind: Phase.Kind) -> Phase? { phases.first { $0.kind == kind } }
+    }
+
+    /// What a faulty party did.
+    package struct Attacker: Codable, Hashable, Sendable {
+        /// Who it is, for example `replica 0`, `client 3`, `network`.
+        package var actor: String
+        /// How often it did something that a correct one does not: held a message back, changed or delayed it, or added one.
+        package var actions: UInt64
     }
 
     /// From when on a number of clients sends.

@@ -18,7 +18,9 @@ package struct AttackPlan: Sendable {
     package var repeats = 3
     /// Correct clients.
     package var clients = 8
-    /// Requests that each of them keeps outstanding.
+    /// Faulty clients, where a profile has any.
+    package var faultyClients = 1
+    /// Requests that each client keeps outstanding.
     package var window = 4
     /// Operations in each request.
     package var bundle = 1

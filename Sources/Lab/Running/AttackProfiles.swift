@@ -33,14 +33,19 @@ package enum AttackProfiles {
     /// - Returns: nil when it does.
     package static func reasonForSimulatorOnly(_ profile: Profile) -> String? {
         guard let smallest = ClusterSize(replicas: 4) else { invariantViolated("4 replicas are a cluster") }
-        for named in faults(of: profile, in: smallest, clients: 8, seed: 1) {
+        switch profile.demand {
+        case .drawn: break
+        case .contended: return "needs clients that read and write one register"
+        case .spike: return "needs a load that changes"
+        }
+        for named in faults(of: profile, in: smallest, clients: (correct: 8, faulty: 1), seed: 1) {
             switch named.fault {
             case .replica(_, let behaviour):
                 var limits = Limits()
                 behaviour.adjust(&limits)
                 guard limits == Limits() else { return "changes the bounds of the engine before it starts" }
             case .twin: return "two processes cannot listen on one replica's endpoints"
-            case .client: return "attacking clients are not processes yet"
+            case .client: break
             case .administration: return "needs an administrator who changes the clients at given moments"
             case .network: return "needs a network that is cut or disturbed at given moments"
             case .powerLoss, .amnesia, .lostStore: return "needs a disk that loses what was not synced"
@@ -54,13 +59,19 @@ package enum AttackProfiles {
     /// - Parameters:
     ///   - profile: The profile.
     ///   - size: The cluster.
-    ///   - clients: How many correct clients there are, numbered from 0.
+    ///   - clients: How many correct clients there are, numbered from 0, and how many faulty ones after them if the profile has any.
     ///   - seed: The seed of the profile's choices.
-    package static func faults(of profile: Profile, in size: ClusterSize, clients: Int, seed: UInt64) -> [NamedFault] {
+    package static func faults(
+        of profile: Profile,
+        in size: ClusterSize,
+        clients: (correct: Int, faulty: Int),
+        seed: UInt64
+    ) -> [NamedFault] {
         // What begins at a moment of its own begins within a millisecond of the attack's beginning.
         var setting = Setting(
             size: size,
-            clients: (0..<UInt32(clients)).map { ClientID($0) },
+            clients: (0..<UInt32(clients.correct + clients.faulty)).map { ClientID($0) },
+            faultyClients: clients.faulty,
             start: 0,
             end: 1_000_000,
             random: RandomStream(seed: seed, stream: 1)
@@ -73,6 +84,21 @@ package enum AttackProfiles {
         faults.compactMap { named in
             if case .replica(replica, let behaviour) = named.fault { behaviour } else { nil }
         }
+    }
+
+    /// The behaviours of one client.
+    static func behaviours(of client: ClientID, among faults: [NamedFault]) -> [any ClientBehaviour] {
+        faults.compactMap { named in
+            if case .client(client, let behaviour) = named.fault { behaviour } else { nil }
+        }
+    }
+
+    /// The clients that misbehave, in order.
+    static func faultyClients(_ faults: [NamedFault]) -> [ClientID] {
+        let clients = faults.compactMap { named -> ClientID? in
+            if case .client(let client, _) = named.fault { client } else { nil }
+        }
+        return Set(clients).sorted { $0.rawValue < $1.rawValue }
     }
 
     /// The replicas that misbehave, in order.

@@ -37,29 +37,38 @@ struct AttackRun {
     func run() async throws -> AttackResults.Run {
         var clusterPlan = ClusterFile.Plan(durability: plan.durability)
         clusterPlan.replicas = plan.replicas
-        clusterPlan.clients = plan.clients
+        clusterPlan.clients = plan.clients + plan.faultyClients
         clusterPlan.protocolName = protocolName
         let directory = "\(plan.output)/\(name)"
         let cluster = try await LabCluster(clusterPlan, in: directory)
         defer { cluster.stop() }
         let seed = plan.seed &+ UInt64(repetition)
-        let faults = AttackProfiles.faults(
-            of: profile,
-            in: cluster.file.size,
-            clients: plan.clients,
-            seed: seed
+        let orders = AttackerOrders(
+            profile: profile,
+            seed: seed,
+            correctClients: plan.clients,
+            faultyClients: plan.faultyClients,
+            report: ""
         )
-        let faulty = AttackProfiles.faultyReplicas(faults).map(\.index)
-        let words = [
-            "--profile", profile.name, "--seed", "\(seed)", "--correct-clients", "\(plan.clients)",
-        ]
+        let faults = orders.faults(in: cluster.file.size)
+        let observer = RunObserver(
+            faulty: AttackProfiles.faultyReplicas(faults).map(\.index),
+            faultyClients: AttackProfiles.faultyClients(faults)
+        )
         try cluster.start(
             programs: plan.programs,
             isRecorded: plan.isRecorded,
-            byzantine: Dictionary(uniqueKeysWithValues: faulty.map { ($0, words) })
+            orders: orders,
+            faulty: observer.faulty
         )
         try await cluster.waitUntilServing()
-        var run = try await measure(cluster, faulty)
+        try await cluster.startClients(
+            programs: plan.programs,
+            orders: orders,
+            load: (plan.window, plan.bundle),
+            clients: observer.faultyClients
+        )
+        var run = try await measure(cluster, observer)
         if run.failure == nil, run.verdicts.allSatisfy(\.held) {
             cluster.stop()
             try? FileManager.default.removeItem(atPath: directory)
@@ -69,7 +78,8 @@ struct AttackRun {
         return run
     }
 
-    private func measure(_ cluster: LabCluster, _ faulty: [Int]) async throws -> AttackResults.Run {
+    private func measure(_ cluster: LabCluster, _ newObserver: RunObserver) async throws -> AttackResults.Run {
+        var observer = newObserver
         var settings = WorkloadSettings()
         settings.seed = plan.seed
         settings.run = .random(in: .min ... .max)
@@ -81,7 +91,6 @@ struct AttackRun {
                 slots: plan.window * plan.bundle
             )
         }
-        var observer = RunObserver(faulty: faulty)
         let startedAt = Date.now.ISO8601Format()
         let loads: [[LoadSample]]
         do {
@@ -103,14 +112,16 @@ struct AttackRun {
             }
         }
         for client in clients { await client.shutdown() }
+        let attackers = observer.attackers(cluster)
         return AttackResults.Run(
             protocolName: protocolName.rawValue,
             profile: profile.name,
             scenario: nil,
             repetition: repetition,
             startedAt: startedAt,
-            faultyReplicas: faulty,
-            faultyClients: [],
+            faultyReplicas: observer.faulty,
+            faultyClients: observer.faultyClients.map { UInt64($0.rawValue) },
+            attackers: attackers,
             isOutOfModel: profile.isOutOfModel,
             load: [AttackResults.LoadStep(startSeconds: 0, clients: plan.clients)],
             phases: phases(loads),
@@ -118,7 +129,7 @@ struct AttackRun {
             events: observer.events,
             clientShares: shares(loads),
             verdicts: verdicts,
-            failure: failure,
+            failure: failure ?? Self.idleness(of: attackers),
             keptFiles: nil
         )
     }
@@ -128,7 +139,7 @@ struct AttackRun {
         configuration.window = plan.window
         configuration.bundle = plan.bundle
         var clients: [Client] = []
-        for member in file.clients {
+        for member in file.clients.prefix(plan.clients) {
             let client = try Client(
                 cluster: file,
                 client: ClientID(member.id),
@@ -168,6 +179,14 @@ struct AttackRun {
                         cluster.signal(begins ? SIGUSR1 : SIGUSR2, to: replica)
                         observer.note(second, "replica \(replica)", begins ? profile.summary : "is correct again")
                     }
+                    for client in observer.faultyClients {
+                        cluster.signal(begins ? SIGUSR1 : SIGUSR2, to: client)
+                        observer.note(
+                            second,
+                            "client \(client.rawValue)",
+                            begins ? profile.summary : "is correct again"
+                        )
+                    }
                 }
                 // By the clock of the run, so that a late sample delays none of those after it.
                 try await Task.sleep(until: start + .seconds(second + 1), clock: .continuous)
@@ -198,6 +217,14 @@ struct AttackRun {
             if let result = try? await client.invoke(operation, isReadOnly: true) { return result }
         }
         return try await client.invoke(operation, isReadOnly: true)
+    }
+
+    /// Why a run shows nothing where its attackers did nothing; nil where they did.
+    private static func idleness(of attackers: [AttackResults.Attacker]) -> String? {
+        let kinds = Dictionary(grouping: attackers) { $0.actor.prefix { $0 != " " } }
+        let idle = kinds.filter { $0.value.allSatisfy { $0.actions == 0 } }.values.flatMap(\.self)
+        guard let first = idle.map(\.actor).min() else { return nil }
+        return "\(first) never did what the profile is about, so the run shows nothing about it"
     }
 
     private static func verdict(_ audit: AuditVerdict) -> AttackResults.Verdict {

@@ -2,7 +2,6 @@ import Aardvark
 import Adversary
 import Agreement
 import Cryptography
-import Foundation
 import Invariants
 import KeyValueService
 import Logging
@@ -21,30 +20,16 @@ package enum ByzantineReplica {
     /// - Parameters:
     ///   - cluster: The cluster.
     ///   - replica: Which replica it is.
-    ///   - profile: What it does.
-    ///   - seed: The seed of the profile's choices.
-    ///   - clients: How many correct clients there are.
+    ///   - orders: What it does.
     /// - Throws: What a replica's start throws.
-    package static func run(
-        cluster: ClusterFile,
-        replica: ReplicaID,
-        profile: Profile,
-        seed: UInt64,
-        clients: Int
-    ) async throws {
+    package static func run(cluster: ClusterFile, replica: ReplicaID, orders: AttackerOrders) async throws {
         let key = try cluster.key(of: Identity(role: .replica, number: UInt32(replica.rawValue)))
-        let isAttacking = AttackSwitch()
-        let signals = await UnixSignalsSequence(trapping: .sigusr1, .sigusr2, .sigint, .sighup)
-        let switching = Task {
-            for await signal in signals {
-                if signal == .sigusr1 { isAttacking.isOn.store(true, ordering: .relaxed) }
-                if signal == .sigusr2 { isAttacking.isOn.store(false, ordering: .relaxed) }
-            }
-        }
+        let attack = AttackSwitch(reportingTo: orders.report)
+        let signals = await AttackSwitch.signals
+        let switching = Task { await attack.follow(signals) }
         defer { switching.cancel() }
         let logger = Logger(label: "aardvark.byzantine") { StreamLogHandler.standardError(label: $0) }
-        let faults = AttackProfiles.faults(of: profile, in: cluster.size, clients: clients, seed: seed)
-        let behaviours = AttackProfiles.behaviours(of: replica, among: faults)
+        let behaviours = AttackProfiles.behaviours(of: replica, among: orders.faults(in: cluster.size))
         let faulty = FaultyReplica(
             replica: replica,
             size: cluster.size,
@@ -54,7 +39,7 @@ package enum ByzantineReplica {
             signer: key,
             forger: forger(key, cluster),
             accomplices: [],
-            random: RandomStream(seed: seed, stream: 2_000 + UInt64(replica.rawValue))
+            random: RandomStream(seed: orders.seed, stream: 2_000 + UInt64(replica.rawValue))
         )
         let server = try ReplicaServer(
             cluster: cluster,
@@ -64,15 +49,11 @@ package enum ByzantineReplica {
             storage: storage(of: replica, in: cluster),
             recording: nil,
             signatureThreads: nil,
-            interceptor: { ByzantineInterceptor(behaviours, of: faulty, while: isAttacking) },
+            interceptor: { ByzantineInterceptor(behaviours, of: faulty, while: attack) },
             logger: logger
         )
         let group = ServiceGroup(services: [server], gracefulShutdownSignals: [.sigterm], logger: logger)
-        // A thread that waits in read(2): a dispatch source on a pipe that is hung up crashes libdispatch on Linux.
-        Thread.detachNewThread {
-            while let bytes = try? FileHandle.standardInput.read(upToCount: 4_096), !bytes.isEmpty {}
-            Foundation.exit(0)
-        }
+        AttackSwitch.endWithParent()
         try await group.run()
     }
 
@@ -95,11 +76,6 @@ package enum ByzantineReplica {
         }
         return .macVector(cluster.size.members.map { _ in wrong })
     }
-}
-
-/// Whether an attack is on.
-final class AttackSwitch: Sendable {
-    let isOn = Atomic(false)
 }
 
 /// Behaviours between a real replica and its links, as long as the attack is on.
@@ -206,6 +182,7 @@ final class ByzantineInterceptor: ReplicaInterceptor {
     }
 
     private func speak(into departures: inout [Departure]) {
+        defer { if let actions = stack?.takeActions() { attack.count(actions) } }
         for utterance in stack?.takeUtterances() ?? [] {
             switch utterance {
             case .message(let message, to: let peer, after: let delay):

@@ -9,6 +9,7 @@ final class LabCluster {
     private let directory: String
     private let probe: (identity: Identity, key: SigningKey)
     private var processes: [Process] = []
+    private var attackers: [ClientID: Process] = [:]
     // Each child's standard input: it stops when nobody holds the other end any more.
     private var lifelines: [Pipe] = []
 
@@ -28,37 +29,80 @@ final class LabCluster {
     /// - Parameters:
     ///   - programs: The directory of `aardvark` and `aardvark-lab`.
     ///   - isRecorded: Whether correct replicas record their inputs.
-    ///   - byzantine: For each faulty replica what `aardvark-lab byzantine` is to be told.
-    func start(programs: String, isRecorded: Bool, byzantine: [Int: [String]]) throws {
+    ///   - orders: What faulty replicas do.
+    ///   - faulty: Which replicas these are.
+    func start(programs: String, isRecorded: Bool, orders: AttackerOrders, faulty: [Int]) throws {
         for number in file.replicas.indices {
-            let process = Process()
             let common = ["--cluster", file.path, "--id", "\(number)"]
-            if let words = byzantine[number] {
-                process.executableURL = URL(filePath: "\(programs)/aardvark-lab")
-                process.arguments = ["byzantine"] + common + words
+            let name = "replica-\(number)"
+            if faulty.contains(number) {
+                let words = orders.reporting(to: report(of: name)).arguments
+                processes.append(try launch("\(programs)/aardvark-lab", ["byzantine"] + common + words, name))
             } else {
-                process.executableURL = URL(filePath: "\(programs)/aardvark")
-                process.arguments = ["replica"] + common + ["--log-level", "notice", "--lifeline"]
-                if file.durability != .none { process.arguments?.append("--create") }
-                if isRecorded {
-                    process.arguments?.append(contentsOf: ["--record", "\(directory)/replica-\(number).recording"])
-                }
+                var words = ["replica"] + common + ["--log-level", "notice", "--lifeline"]
+                if file.durability != .none { words.append("--create") }
+                if isRecorded { words.append(contentsOf: ["--record", "\(directory)/\(name).recording"]) }
+                processes.append(try launch("\(programs)/aardvark", words, name))
             }
-            let log = try FileAccess.create("\(directory)/replica-\(number).log", what: "log file", mode: 0o644)
-            let lifeline = Pipe()
-            process.standardInput = lifeline
-            process.standardOutput = log
-            process.standardError = log
-            do {
-                try process.run()
-            } catch {
-                let path = process.executableURL?.path ?? ""
-                throw OperatorError(.unavailable, "\(path): replica \(number) cannot be started: \(error)")
-            }
-            try? log.close()
-            processes.append(process)
-            lifelines.append(lifeline)
         }
+    }
+
+    /// Starts faulty clients, and waits until they are ready to attack.
+    ///
+    /// - Parameters:
+    ///   - programs: The directory of `aardvark-lab`.
+    ///   - orders: What they do.
+    ///   - load: How many requests each keeps outstanding, and how many operations it puts into each.
+    ///   - clients: Which clients these are.
+    func startClients(
+        programs: String,
+        orders: AttackerOrders,
+        load: (window: Int, bundle: Int),
+        clients: [ClientID]
+    ) async throws {
+        for client in clients {
+            let name = "client-\(client.rawValue)"
+            var words = ["byzantine-client", "--cluster", file.path, "--id", "\(client.rawValue)"]
+            words += ["--window", "\(load.window)", "--bundle", "\(load.bundle)"]
+            words += orders.reporting(to: report(of: name)).arguments
+            attackers[client] = try launch("\(programs)/aardvark-lab", words, name)
+        }
+        let deadline = ContinuousClock.now + .seconds(30)
+        for (client, process) in attackers {
+            let name = "client-\(client.rawValue)"
+            while actions(of: name) == nil {
+                guard process.isRunning, ContinuousClock.now < deadline else {
+                    throw OperatorError(.unavailable, "faulty \(name) is not ready; see \(directory)/\(name).log")
+                }
+                // It says that it is ready with a file.
+                try await Task.sleep(for: .milliseconds(20))
+            }
+        }
+    }
+
+    /// Where an attacker reports to.
+    private func report(of name: String) -> String { "\(directory)/\(name).actions" }
+
+    /// How often an attacker, for example `replica-0`, did something, as far as it said.
+    func actions(of name: String) -> UInt64? { AttackSwitch.actions(reportedTo: report(of: name)) }
+
+    private func launch(_ program: String, _ words: [String], _ name: String) throws -> Process {
+        let process = Process()
+        process.executableURL = URL(filePath: program)
+        process.arguments = words
+        let log = try FileAccess.create("\(directory)/\(name).log", what: "log file", mode: 0o644)
+        let lifeline = Pipe()
+        process.standardInput = lifeline
+        process.standardOutput = log
+        process.standardError = log
+        do {
+            try process.run()
+        } catch {
+            throw OperatorError(.unavailable, "\(program): \(name) cannot be started: \(error)")
+        }
+        try? log.close()
+        lifelines.append(lifeline)
+        return process
     }
 
     /// What each replica says of itself; nil where none is said in time.
@@ -85,11 +129,18 @@ final class LabCluster {
         if processes[replica].isRunning { kill(processes[replica].processIdentifier, signal) }
     }
 
+    /// Sends a signal to a faulty client.
+    func signal(_ signal: Int32, to client: ClientID) {
+        if let process = attackers[client], process.isRunning { kill(process.processIdentifier, signal) }
+    }
+
     /// Ends all processes and waits for their end.
     func stop() {
-        for process in processes where process.isRunning { kill(process.processIdentifier, SIGKILL) }
-        for process in processes { process.waitUntilExit() }
+        let all = processes + attackers.values
+        for process in all where process.isRunning { kill(process.processIdentifier, SIGKILL) }
+        for process in all { process.waitUntilExit() }
         processes = []
+        attackers = [:]
         lifelines = []
     }
 }

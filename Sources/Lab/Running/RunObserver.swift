@@ -5,13 +5,16 @@ import Workloads
 struct RunObserver {
     /// The replicas that misbehave.
     let faulty: [Int]
+    /// The clients that misbehave.
+    let faultyClients: [ClientID]
     private(set) var events: [AttackResults.Event] = []
     private var rounds: [[ReplicaStatus?]] = []
     /// For each checkpoint, which root which correct replica has.
     private var roots: [UInt64: [Int: UInt64]] = [:]
 
-    init(faulty: [Int]) {
+    init(faulty: [Int], faultyClients: [ClientID]) {
         self.faulty = faulty
+        self.faultyClients = faultyClients
     }
 
     mutating func note(_ second: Int, _ actor: String, _ text: String) {
@@ -44,6 +47,14 @@ struct RunObserver {
         let present = correct(last)
         return present.count == last.count - faulty.count
             && Set(present.map { $0.value("checkpoint_sequence") }).count == 1
+    }
+
+    /// What each attacker did, as far as it said.
+    func attackers(_ cluster: LabCluster) -> [AttackResults.Attacker] {
+        let names = faulty.map { ("replica", $0) } + faultyClients.map { ("client", Int($0.rawValue)) }
+        return names.map { kind, number in
+            AttackResults.Attacker(actor: "\(kind) \(number)", actions: cluster.actions(of: "\(kind)-\(number)") ?? 0)
+        }
     }
 
     /// Whether correct replicas had equal states wherever two of them told of one checkpoint.
