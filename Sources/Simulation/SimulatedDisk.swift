@@ -76,11 +76,11 @@ struct SimulatedDisk {
         isSyncing = false
     }
 
-    /// Where the last record is by which a batch up to a number was prepared here; the end of what is durable when all of them are.
-    func foundation(of executed: SequenceNumber) -> LogPosition {
+    /// Where the record is by which the batch of a number was prepared here last; the start when it is durable, or there is none.
+    func foundation(of sequence: SequenceNumber) -> LogPosition {
         unsynced.last { entry in
-            if case .prepared(_, let sequence, _) = entry.record { sequence <= executed } else { false }
-        }?.position ?? durable
+            if case .prepared(_, sequence, _) = entry.record { true } else { false }
+        }?.position ?? .start
     }
 
     /// The stable checkpoints that the durable records name, the last one first.

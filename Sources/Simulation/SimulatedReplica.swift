@@ -30,6 +30,9 @@ final class SimulatedReplica {
     private var disk = SimulatedDisk()
     private var held = Held<Effect>()
     private var heldAnswers = Held<ReadAnswer>()
+    /// Where the last of the records is on which an executed batch rests. One that was not prepared here when it was executed rests on
+    /// what others say, who say nothing that is not durable.
+    private var executedFoundation = LogPosition.start
     private var effects: [Effect] = []
     private var behaviours: BehaviourStack
     private let clockOffset: UInt64
@@ -255,6 +258,7 @@ final class SimulatedReplica {
         engine = Replica(configuration: configuration, signer: signer, recovering: recovery)
         held = Held(durable: disk.durable)
         heldAnswers = Held(durable: disk.durable)
+        executedFoundation = disk.durable
         // Whoever starts it tells it so until its log does.
         if lostStore, disk.durableRecords.isEmpty { engine.startLearning(now: clock, into: &effects) }
         before = Marks(view: engine.view, executed: engine.executed, stable: engine.stable)
@@ -345,6 +349,7 @@ final class SimulatedReplica {
             answer(read, client, after: position)
         case .execute(let execution):
             isExecuting = true
+            executedFoundation = max(executedFoundation, disk.foundation(of: execution.sequence))
             if isCorrect, !execution.isTentative { world.report(world.oracle.executes(execution, at: id), from: self) }
             start(.execution(execution), conditions.execution)
         case .confirmExecution(let sequence):
@@ -409,7 +414,7 @@ final class SimulatedReplica {
     private func answer(_ read: ReadRequest, _ client: ClientID, after position: LogPosition) {
         let result = service.query(read.operation, on: store)
         let reply = result.map { ReadReply(to: read, result: $0) } ?? ReadReply(tag: read.tag, outcome: .refused)
-        let answer = ReadAnswer(reply: reply, client: client, foundation: disk.foundation(of: engine.executed))
+        let answer = ReadAnswer(reply: reply, client: client, foundation: executedFoundation)
         if !heldAnswers.hold(answer, until: position) { letOut(answer) }
     }
 
