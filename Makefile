@@ -4,7 +4,8 @@
 .PHONY: help packages run build test bench lint format docs check clean
 
 SOURCES := Sources Tests Package.swift
-LIBRARIES := Cryptography Messages Agreement StateStore DurableStore Transport Aardvark KeyValueService Workloads
+LIBRARIES := Cryptography Messages Agreement StateStore DurableStore Transport Aardvark KeyValueService Workloads \
+	Adversary Simulation Lab
 PROGRAM := .build/release/aardvark
 
 help: ## List these targets

@@ -228,7 +228,9 @@ public struct EquivocatingPrimary: ReplicaBehaviour {
 
     /// Divides the backups.
     ///
-    /// - Parameter isLiar: Whether it goes on in its VIEW-CHANGEs.
+    /// - Parameters:
+    ///   - division: Who sees which batch.
+    ///   - isLiar: Whether it goes on in its VIEW-CHANGEs.
     public init(_ division: Division, isLiar: Bool = false) {
         self.division = division
         self.isLiar = isLiar

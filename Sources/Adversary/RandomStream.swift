@@ -68,7 +68,9 @@ public struct RandomStream: Sendable {
 
     /// Some of the elements, in random order.
     ///
-    /// - Parameter count: How many; all of them when there are no more.
+    /// - Parameters:
+    ///   - count: How many; all of them when there are no more.
+    ///   - elements: Where they are taken from.
     public mutating func sample<Element>(_ count: Int, of elements: [Element]) -> [Element] {
         var shuffled = elements
         shuffle(&shuffled)

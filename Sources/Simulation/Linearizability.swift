@@ -43,7 +43,9 @@ public enum Linearizability {
     /// If the hints name an order that explains what the clients saw, that is the proof, and there is no search: the number of
     /// configurations can grow exponentially with the number of clients.
     ///
-    /// - Parameter configurations: The most configurations to visit a register.
+    /// - Parameters:
+    ///   - history: The operations of all clients, in any order.
+    ///   - configurations: The most configurations to visit a register.
     public static func check(_ history: [HistoryEntry], configurations: Int = 500_000) -> Verdict {
         for register in Set(history.map(\.operation.register)).sorted() {
             let entries = history.filter { $0.operation.register == register }

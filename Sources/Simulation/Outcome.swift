@@ -91,7 +91,9 @@ extension Scenario {
 
     /// The faults of the smallest set that still breaks the same rule, found by taking them away one by one.
     ///
-    /// - Parameter progress: Told before each try which fault is taken away.
+    /// - Parameters:
+    ///   - rule: The rule that has to be broken again.
+    ///   - progress: Told before each try which fault is taken away.
     public func shrunk(breaking rule: Violation.Rule, progress: (NamedFault) -> Void = { _ in }) -> (
         places: [Int], outcome: Outcome
     )? {

@@ -288,7 +288,8 @@ struct SwarmReport: Codable, Sendable {
         let times = Int(timesFasterThanRealTime)
         Swift.print(
             "\(runs) seeds, \(operations) operations, \(events) events in \(Self.short(wallSeconds)) s; "
-                + "virtual time \(times) times faster than real time; \(failures.count) failed"
+                + "virtual time \(times) times faster than real time, \(Int(seedsPerHour)) seeds an hour; "
+                + "\(failures.count) failed"
         )
         if undecidedHistories > 0 { Swift.print("\(undecidedHistories) histories were too long to decide") }
     }
