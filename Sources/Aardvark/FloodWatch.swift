@@ -149,11 +149,11 @@ struct FloodWatch {
     /// What is counted, by name, in an order that stays.
     func counters(of peers: [ReplicaID]) -> [ReplicaStatus.Counter] {
         FloodGuard.Offence.allCases.map { .init("offences_\($0.rawValue)", offences[$0, default: 0]) }
-            + [.init("peer_cuts", cuts), .init("peers_cut", UInt64(cutPeers.count))]
+            + [.init("peer_cuts", cuts), .init("peers_cut", UInt64(cutPeers.count), .gauge)]
             + peers.flatMap { peer in
                 [
                     .init("peer_\(peer.index)_offences", offencesOfPeer[peer.index]),
-                    .init("peer_\(peer.index)_cut", cutPeers.contains(peer) ? 1 : 0),
+                    .init("peer_\(peer.index)_cut", cutPeers.contains(peer) ? 1 : 0, .gauge),
                 ]
             }
     }

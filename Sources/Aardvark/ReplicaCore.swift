@@ -550,8 +550,8 @@ final class ReplicaCore {
             counters: counters.named + [
                 .init("signatures_checked", verifier.signaturesChecked + counters.signaturesChecked),
                 .init("macs_checked", verifier.macsChecked),
-                .init("checkpoint_sequence", lastCheckpoint?.sequence.rawValue ?? 0),
-                .init("checkpoint_root_prefix", lastCheckpoint?.root.prefix ?? 0),
+                .init("checkpoint_sequence", lastCheckpoint?.sequence.rawValue ?? 0, .gauge),
+                .init("checkpoint_root_prefix", lastCheckpoint?.root.prefix ?? 0, .gauge),
             ] + gauges + shell
         )
     }
@@ -562,14 +562,14 @@ extension ReplicaCore {
     private var gauges: [ReplicaStatus.Counter] {
         guard let watch = engine.watchStatus else { return [] }
         var gauges: [ReplicaStatus.Counter] = [
-            .init("primary_heartbeat_microseconds", watch.heartbeatNanoseconds / 1_000),
-            .init("primary_round_trip_microseconds", watch.roundTripNanoseconds / 1_000),
-            .init("primary_back_off_factor", watch.backOffFactor),
-            .init("primary_grace_factor", watch.graceFactor),
-            .init("primary_watched_requests", UInt64(watch.watchedRequests)),
+            .init("primary_heartbeat_microseconds", watch.heartbeatNanoseconds / 1_000, .gauge),
+            .init("primary_round_trip_microseconds", watch.roundTripNanoseconds / 1_000, .gauge),
+            .init("primary_back_off_factor", watch.backOffFactor, .gauge),
+            .init("primary_grace_factor", watch.graceFactor, .gauge),
+            .init("primary_watched_requests", UInt64(watch.watchedRequests), .gauge),
         ]
-        if let required = watch.required { gauges.append(.init("primary_work_required", required)) }
-        if let observed = watch.observed { gauges.append(.init("primary_work_observed", observed)) }
+        if let required = watch.required { gauges.append(.init("primary_work_required", required, .gauge)) }
+        if let observed = watch.observed { gauges.append(.init("primary_work_observed", observed, .gauge)) }
         return gauges
     }
 }

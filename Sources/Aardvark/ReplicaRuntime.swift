@@ -28,7 +28,7 @@ final class ReplicaRuntime: TransportDelegate, ReplicaOutlet {
     private let eventLoop: any EventLoop
     private let logger: Logger
     private let onFailure: (OperatorError) -> Void
-    private var limiter = LogLimiter()
+    private var eventLog: EventLog
     // Set once, right after both exist: the core answers through this runtime.
     private var core: ReplicaCore?
 
@@ -81,6 +81,7 @@ final class ReplicaRuntime: TransportDelegate, ReplicaOutlet {
         keys = ClusterKeys(cluster: cluster, identity: .replica(replica.rawValue), key: key)
         self.eventLoop = eventLoop
         self.logger = logger
+        eventLog = EventLog(of: cluster.size, to: logger)
         self.onFailure = onFailure
         requestCost = cluster.switches.requestAuthentication == .signature ? 16 : 1
         switch cluster.isolatedQueues {
@@ -206,7 +207,7 @@ final class ReplicaRuntime: TransportDelegate, ReplicaOutlet {
     func connectionRefused(at place: ConnectionPlace, remoteAddress: String, reason: ConnectionRefusal) {
         guard !isStopped else { return }
         if case .listener = place { refusals += 1 }
-        guard let suppressed = limiter.admit(.now()) else { return }
+        guard let suppressed = eventLog.limiter.admit(.now()) else { return }
         logger.notice(
             "connection refused",
             metadata: [
@@ -347,7 +348,7 @@ final class ReplicaRuntime: TransportDelegate, ReplicaOutlet {
             guard client.link.peer.role == .client else { throw .badField(.request) }
             core.receive(read, from: ClientID(client.link.peer.number), now: now)
         case .statusQuery(let tag):
-            send(ReplicaAnswer.status(tag, status(core)).encoded, to: client)
+            if let status = status() { send(ReplicaAnswer.status(tag, status).encoded, to: client) }
         }
     }
 
@@ -412,7 +413,7 @@ final class ReplicaRuntime: TransportDelegate, ReplicaOutlet {
     private func applyCuts(_ ingress: IsolatedIngress) {
         guard let changes = floods?.takeChanges(), !changes.isEmpty, let floods else { return }
         ingress.setCut(floods.cutPeers)
-        guard let suppressed = limiter.admit(.now()) else { return }
+        guard let suppressed = eventLog.limiter.admit(.now()) else { return }
         for change in changes {
             switch change {
             case .cut(let peer, _):
@@ -526,49 +527,12 @@ final class ReplicaRuntime: TransportDelegate, ReplicaOutlet {
             areRequestsSigned: cluster.switches.requestAuthentication == .signature,
             now: .now()
         )
-        switch event {
-        case .accused(let peer, let accusation):
-            guard let suppressed = limiter.admit(.now()) else { return }
-            logger.warning(
-                "replica misbehaved",
-                metadata: ["peer": "\(peer)", "accusation": "\(accusation.rawValue)", "suppressed": "\(suppressed)"]
-            )
-        case .blacklisted(let source):
-            logger.warning(
-                "a request with a wrong signature: its sender is blacklisted",
-                metadata: ["sender": "\(source)"]
-            )
-        case .diverged(let sequence):
-            logger.error(
-                "a quorum has another state than this replica: its memory is damaged or its service is not deterministic",
-                metadata: ["seq": "\(sequence.rawValue)"]
-            )
-        case .leftView(let view, let reason):
-            logger.notice("leaves its view", metadata: ["for": "\(view.rawValue)", "because": "\(reason.rawValue)"])
-        case .enteredView(let view):
-            logger.notice(
-                "enters a view",
-                metadata: ["view": "\(view.rawValue)", "primary": "\(view.primary(in: cluster.size))"]
-            )
-        case .learning(let isLearning):
-            logger.notice(
-                isLearning
-                    ? "lost its store: votes for nothing until what it may have said is past"
-                    : "has learned enough to vote again"
-            )
-        case .fetchesState(let sequence):
-            logger.notice("lacks the state of a stable checkpoint", metadata: ["seq": "\(sequence.rawValue)"])
-        case .stalled(let sequence):
-            guard let suppressed = limiter.admit(.now()) else { return }
-            logger.notice("no progress", metadata: ["seq": "\(sequence.rawValue)", "suppressed": "\(suppressed)"])
-        case .stable(let sequence):
-            logger.debug("checkpoint stable", metadata: ["seq": "\(sequence.rawValue)"])
-        case .dropped, .proposed, .executed, .rolledBack:
-            break
-        }
+        eventLog.log(event)
     }
 
-    private func status(_ core: ReplicaCore) -> ReplicaStatus {
+    /// What this replica says of itself; nil when it has stopped.
+    func status() -> ReplicaStatus? {
+        guard let core else { return nil }
         let connected = cluster.size.members.filter { peer in
             inbound[peer.index]?.link.isOpen == true && outbound[peer.index]?.isOpen == true
         }
@@ -580,16 +544,16 @@ final class ReplicaRuntime: TransportDelegate, ReplicaOutlet {
             of: replica,
             connectedPeers: connected,
             counters: [
-                .init("uptime_milliseconds", UInt64((NIODeadline.now() - startedAt).nanoseconds / 1_000_000)),
+                .init("uptime_milliseconds", UInt64((NIODeadline.now() - startedAt).nanoseconds / 1_000_000), .gauge),
                 .init("cpu_microseconds", ProcessTime.cpuMicroseconds),
-                .init("signature_threads", UInt64(core.signatureThreads)),
+                .init("signature_threads", UInt64(core.signatureThreads), .gauge),
                 .init("connections_refused", refusals),
                 .init("frames_refused", refusedFrames),
                 .init("messages_malformed", malformed),
-                .init("ingress_parts_waiting", UInt64(ingress?.count ?? 0)),
-                .init("ingress_bytes_waiting", UInt64(ingress?.bytes ?? 0)),
+                .init("ingress_parts_waiting", UInt64(ingress?.count ?? 0), .gauge),
+                .init("ingress_bytes_waiting", UInt64(ingress?.bytes ?? 0), .gauge),
                 .init("dropped_queue_full", ingress?.dropped ?? 0),
-                .init("clients_connected", UInt64(clientLinks.count)),
+                .init("clients_connected", UInt64(clientLinks.count), .gauge),
                 .init("link_frames_in", totals.framesIn),
                 .init("link_frames_out", totals.framesOut),
                 .init("link_bytes_in", totals.bytesIn),

@@ -236,6 +236,11 @@ private final class ReplicaNode {
     let workers: SignatureWorkers?
     private let storage: OpenStorage
     private let eventLoop: any EventLoop
+    /// How often metrics are published.
+    private static let metricsInterval = TimeAmount.seconds(1)
+
+    private var metrics: ReplicaMetrics
+    private var publishing: Scheduled<Void>?
     private var listeners: [Listener] = []
     private var dialers: [Dialer?] = []
 
@@ -256,6 +261,7 @@ private final class ReplicaNode {
         self.eventLoop = eventLoop
         self.storage = storage
         self.workers = workers
+        metrics = ReplicaMetrics(of: replica)
         runtime = ReplicaRuntime(
             cluster: cluster,
             replica: replica,
@@ -297,7 +303,19 @@ private final class ReplicaNode {
         let bound = EventLoopFuture.andAllSucceed(listeners.map { $0.start() }, on: eventLoop)
         return bound.assumeIsolated().map {
             self.runtime.dial(self.dialers)
+            self.publishAgain()
         }.nonisolated()
+    }
+
+    private func publishAgain() {
+        publishing = eventLoop.assumeIsolated().scheduleTask(in: Self.metricsInterval) {
+            self.publish()
+            self.publishAgain()
+        }
+    }
+
+    private func publish() {
+        if let status = runtime.status() { metrics.publish(status) }
     }
 
     /// Makes durable what is not yet, and closes the store. Nothing may come in any more.
@@ -311,6 +329,8 @@ private final class ReplicaNode {
     }
 
     func stop() -> EventLoopFuture<Void> {
+        publishing?.cancel()
+        publish()
         runtime.stop()
         return EventLoopFuture.andAllComplete(listeners.map { $0.stop() }, on: eventLoop)
     }

@@ -101,13 +101,24 @@ public struct ReplicaStatus: Sendable, Hashable {
     public struct Counter: Sendable, Hashable {
         /// Lower-case words with underscores between them, the unit last; at most 255 bytes of UTF-8.
         public let name: String
-        /// The value; most counters only grow.
+        /// The value.
         public let value: UInt64
+        /// How it changes.
+        public let kind: Kind
+
+        /// How a number changes.
+        public enum Kind: UInt8, Sendable {
+            /// It only grows while the replica runs, and starts at 0.
+            case counter = 0
+            /// It is what something is now.
+            case gauge = 1
+        }
 
         /// Names a value.
-        public init(_ name: String, _ value: UInt64) {
+        public init(_ name: String, _ value: UInt64, _ kind: Kind = .counter) {
             self.name = name
             self.value = value
+            self.kind = kind
         }
     }
 
@@ -177,7 +188,9 @@ public struct ReplicaStatus: Sendable, Hashable {
         counters = []
         for _ in 0..<count {
             let name = try Self.readText(&reader)
-            counters.append(Counter(name, try reader.readUInt64()))
+            let value = try reader.readUInt64()
+            guard let kind = Counter.Kind(rawValue: try reader.readUInt8()) else { throw .badField(.counters) }
+            counters.append(Counter(name, value, kind))
         }
     }
 
@@ -197,6 +210,7 @@ public struct ReplicaStatus: Sendable, Hashable {
         for counter in counters {
             Self.append(counter.name, to: &bytes)
             bytes.append(littleEndian: counter.value)
+            bytes.append(counter.kind.rawValue)
         }
     }
 

@@ -1,5 +1,6 @@
 import Aardvark
 import ArgumentParser
+import CoreMetrics
 import Cryptography
 import Foundation
 import KeyValueService
@@ -28,6 +29,11 @@ struct ReplicaCommand: AsyncParsableCommand {
 
             With --record FILE it also writes down every input of its protocol engine, so that `aardvark-lab replay FILE` can \
             step through the same run later. The file holds what clients asked for, and no keys; it grows with all that arrives.
+
+            With --metrics it serves all that it counts to Prometheus, as of the last second:
+
+              aardvark replica --cluster cluster/cluster.yaml --id 0 --metrics 9400
+              curl http://127.0.0.1:9400/metrics
             """
     )
 
@@ -77,6 +83,15 @@ struct ReplicaCommand: AsyncParsableCommand {
 
     @Option(
         name: .long,
+        help: ArgumentHelp(
+            "Serve metrics for Prometheus at http://ADDRESS/metrics; without a host on this machine only.",
+            valueName: "[host:]port"
+        )
+    )
+    var metrics: MetricsAddress?
+
+    @Option(
+        name: .long,
         help: ArgumentHelp("Record the protocol engine's inputs in a new file.", valueName: "file"),
         completion: .file()
     )
@@ -115,9 +130,15 @@ struct ReplicaCommand: AsyncParsableCommand {
             signatureThreads: signatureThreads,
             logger: logger
         )
+        var services = [ServiceGroupConfiguration.ServiceConfiguration(service: server)]
+        if let metrics {
+            let page = MetricsPage()
+            MetricsSystem.bootstrap(page)
+            services.append(.init(service: MetricsEndpoint(page: page, address: metrics, logger: logger)))
+        }
         let group = ServiceGroup(
             configuration: ServiceGroupConfiguration(
-                services: [ServiceGroupConfiguration.ServiceConfiguration(service: server)],
+                services: services,
                 gracefulShutdownSignals: lifeline ? [.sigterm] : [.sigterm, .sigint],
                 logger: logger
             )

@@ -11,8 +11,11 @@ struct StatusCommand: AsyncParsableCommand {
         abstract: "Ask every replica how it is.",
         discussion: """
             Shows for each replica whether it answers, its view and the view's primary, the last batch it executed, its \
-            last stable checkpoint and water marks, the peers it is connected to, and its protocol. The exit code is 0 when \
-            a quorum of 2f + 1 replicas answers, and 1 otherwise.
+            last stable checkpoint and water marks, the peers it is connected to, and its protocol; below, whom it has \
+            caught misbehaving. The exit code is 0 when a quorum of 2f + 1 replicas answers, and 1 otherwise.
+
+            With --json there is also everything that each replica counts (counters, which only grow) and what is so now \
+            (gauges). The same numbers come once a second as metrics: see `aardvark replica --metrics`.
 
               aardvark status
               aardvark status --cluster cluster/cluster.yaml --json
@@ -61,6 +64,7 @@ struct StatusReport: Encodable {
         let uptimeMilliseconds: UInt64?
         let cpuMicroseconds: UInt64?
         let counters: [String: UInt64]?
+        let gauges: [String: UInt64]?
     }
 
     let clusterFile: String
@@ -93,10 +97,34 @@ struct StatusReport: Encodable {
                 connectedPeers: status?.connectedPeers.map(\.index),
                 uptimeMilliseconds: status?.counter("uptime_milliseconds"),
                 cpuMicroseconds: status?.counter("cpu_microseconds"),
-                counters: status.map { status in
-                    Dictionary(status.counters.map { ($0.name, $0.value) }) { first, _ in first }
-                }
+                counters: status.map { Self.numbers($0, .counter) },
+                gauges: status.map { Self.numbers($0, .gauge) }
             )
+        }
+    }
+
+    private static func numbers(_ status: ReplicaStatus, _ kind: ReplicaStatus.Counter.Kind) -> [String: UInt64] {
+        let ofKind = status.counters.filter { $0.kind == kind }
+        return Dictionary(ofKind.map { ($0.name, $0.value) }) { first, _ in first }
+    }
+
+    /// What the replicas have caught others at, in a line for each replica that has.
+    private var misbehaviour: [String] {
+        replicas.compactMap { row in
+            guard let counters = row.counters, let gauges = row.gauges else { return nil }
+            var found: [String] = []
+            let cut = replicas.filter { gauges["peer_\($0.replica)_cut"] == 1 }
+            if !cut.isEmpty {
+                found.append("has cut off \(cut.map { "replica \($0.replica)" }.joined(separator: ", ")) for flooding")
+            }
+            let names = ["clients_blacklisted": "clients", "forwarders_blacklisted": "forwarding replicas"]
+            for (counter, who) in names.sorted(by: { $0.key < $1.key }) {
+                if let count = counters[counter], count > 0 { found.append("blacklists \(count) \(who)") }
+            }
+            let accusations = counters.filter { $0.key.hasPrefix("accused_") }.values.reduce(0, &+)
+            if accusations > 0 { found.append("has accused replicas \(accusations) times") }
+            if let count = counters["checkpoints_diverged"], count > 0 { found.append("has another state than others") }
+            return found.isEmpty ? nil : "replica \(row.replica) " + found.joined(separator: "; ")
         }
     }
 
@@ -130,7 +158,7 @@ struct StatusReport: Encodable {
         }
         let reachable = replicas.count { $0.reachable }
         let verdict = quorumReachable ? "a quorum is reachable" : "no quorum is reachable: the service stands still"
-        return Console.table(rows)
+        return Console.table(rows) + misbehaviour.map { $0 + "\n" }.joined()
             + "\(reachable) of \(replicas.count) replicas answer, \(quorum) are needed: \(verdict)\n"
     }
 }

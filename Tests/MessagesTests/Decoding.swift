@@ -170,7 +170,7 @@ enum Canonical {
             bytes += [UInt8(status.connectedPeers.count)] + status.connectedPeers.map(\.rawValue)
             bytes += integer(UInt16(status.counters.count))
             for counter in status.counters {
-                bytes += text(counter.name) + integer(counter.value)
+                bytes += text(counter.name) + integer(counter.value) + [counter.kind.rawValue]
             }
             return bytes
         }

@@ -151,6 +151,6 @@ struct Fixtures {
         low: SequenceNumber(256),
         high: SequenceNumber(512),
         connectedPeers: [ReplicaID(0), ReplicaID(3)],
-        counters: [.init("operations_executed", 70_000), .init("uptime_milliseconds", 12_345)]
+        counters: [.init("operations_executed", 70_000), .init("uptime_milliseconds", 12_345, .gauge)]
     )
 }

@@ -445,7 +445,7 @@ struct LimitTests {
             }
         }
         for count in [255, 256, 257, 0xffff] {
-            let counters = [UInt8](repeating: 0, count: 9 * count)
+            let counters = [UInt8](repeating: 0, count: 10 * count)
             let bytes = reportHeader + [0] + Canonical.integer(UInt16(count)) + counters
             if count <= 256 {
                 #expect(try Decoder.answer.reencoded(bytes) == bytes)
@@ -455,9 +455,20 @@ struct LimitTests {
         }
     }
 
+    @Test func `A number in a status report is a counter or a gauge`() throws {
+        for kind in UInt8.min...UInt8.max {
+            let bytes = reportHeader + [0, 1, 0, 0] + Canonical.integer(UInt64(7)) + [kind]
+            if kind <= 1 {
+                #expect(try Decoder.answer.reencoded(bytes) == bytes)
+            } else {
+                #expect(throws: MalformedMessage.badField(.counters)) { try Decoder.answer.reencoded(bytes) }
+            }
+        }
+    }
+
     @Test(arguments: [[0xff], [0xc3], [0xed, 0xa0, 0x80], [0xc0, 0x80], [0xf8, 0x88, 0x80, 0x80]] as [[UInt8]])
     func `A name that is not UTF-8 is refused`(name: [UInt8]) throws {
-        let counter = [UInt8(name.count)] + name + Array(repeating: 0, count: 8)
+        let counter = [UInt8(name.count)] + name + Array(repeating: 0, count: 9)
         let bytes = reportHeader + [0, 1, 0] + counter
         #expect(throws: MalformedMessage.badField(.text)) { try Decoder.answer.reencoded(bytes) }
     }
