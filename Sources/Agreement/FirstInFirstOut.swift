@@ -1,20 +1,27 @@
 import Invariants
 
 /// A queue on an array: removing the first element is cheap on average, because the gap at the front is closed only now and then.
+///
+/// It is inlinable for ``Held``, so that the shells' modules need not look its types up while they run.
+@usableFromInline
 struct FirstInFirstOut<Element: Sendable>: Sendable {
-    private var elements: [Element?] = []
-    private var head = 0
+    @usableFromInline var elements: [Element?] = []
+    @usableFromInline var head = 0
+
+    @inlinable init() {}
 
     /// How many elements are in the queue.
-    var count: Int { elements.count - head }
+    @inlinable var count: Int { elements.count - head }
 
     /// The element that was put in first.
-    var first: Element? { head < elements.count ? elements[head] : nil }
+    @inlinable var first: Element? { head < elements.count ? elements[head] : nil }
 
+    @inlinable
     mutating func append(_ element: Element) {
         elements.append(element)
     }
 
+    @inlinable
     mutating func removeFirst() {
         invariant(head < elements.count, "an empty queue has no first element")
         elements[head] = nil
@@ -41,6 +48,7 @@ struct FirstInFirstOut<Element: Sendable>: Sendable {
 
 extension FirstInFirstOut: Sequence {
     /// The elements in the order in which they were put in.
+    @usableFromInline
     func makeIterator() -> AnyIterator<Element> {
         var rest = elements[head...].makeIterator()
         return AnyIterator { rest.next() ?? nil }

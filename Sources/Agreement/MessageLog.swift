@@ -132,9 +132,10 @@ struct MessageLog: Sendable {
 
     /// The slot of a number between the water marks.
     subscript(sequence: SequenceNumber) -> Slot {
-        get {
+        // A slot is large: it is lent, not copied.
+        _read {
             invariant(contains(sequence), "a slot outside the water marks")
-            return slots[Int(sequence.rawValue % UInt64(window))]
+            yield slots[Int(sequence.rawValue % UInt64(window))]
         }
         _modify {
             invariant(contains(sequence), "a slot outside the water marks")

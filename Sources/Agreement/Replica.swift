@@ -166,12 +166,15 @@ public struct Replica: ~Copyable {
 
     /// When ``timePassed(now:into:)`` wants to be called; nil for never.
     public var deadline: Instant? {
-        var earliest = stallDeadline
-        for other in [newViewDeadline, viewChangeResend, requestDeadline, requestFetch, primaryWatch?.deadline] {
-            guard let other else { continue }
-            earliest = min(earliest ?? other, other)
-        }
-        return earliest
+        let ofRequests = Self.earlier(requestDeadline, requestFetch)
+        let ofViewChanges = Self.earlier(newViewDeadline, viewChangeResend)
+        let others = Self.earlier(ofRequests, ofViewChanges)
+        return Self.earlier(Self.earlier(stallDeadline, primaryWatch?.deadline), others)
+    }
+
+    private static func earlier(_ first: Instant?, _ second: Instant?) -> Instant? {
+        guard let first, let second else { return first ?? second }
+        return min(first, second)
     }
 
     // MARK: Inputs

@@ -23,6 +23,9 @@ final class SimulatedReplica {
     private let signer: any Signer
     private var store: InMemoryStateStore
     private var transfer: StateTransfer
+    /// What the transfer wants of this shell, kept so that not every input asks it.
+    private var transferDeadline: UInt64?
+    private var isTransferComplete = false
     private var isExecuting = false
     /// The batch that was executed tentatively.
     private var tentative: (mark: TentativeMark, execution: Execution, results: [[[UInt8]]])?
@@ -35,6 +38,7 @@ final class SimulatedReplica {
     private var executedFoundation = LogPosition.start
     private var effects: [Effect] = []
     private var behaviours: BehaviourStack
+    private let hasBehaviours: Bool
     private let clockOffset: UInt64
     private var random: RandomStream
     private var isTurnScheduled = false
@@ -89,6 +93,7 @@ final class SimulatedReplica {
             random: RandomStream(seed: scenario.seed, stream: 2_000 + UInt64(node))
         )
         self.behaviours = BehaviourStack(behaviours, of: faulty)
+        hasBehaviours = !behaviours.isEmpty
         clockOffset = 1_700_000_000_000_000_000 + random.within(0...scenario.conditions.clockSkew)
     }
 
@@ -227,20 +232,6 @@ final class SimulatedReplica {
         store = Self.emptyStore(configuration.limits)
     }
 
-    /// A store that keeps the stable checkpoint, all that fit between the water marks above it, and one before it.
-    private static func emptyStore(_ limits: Limits) -> InMemoryStateStore {
-        InMemoryStateStore(checkpointsKept: limits.logWindow / limits.checkpointInterval + 2)
-    }
-
-    private static func transfer(
-        of replica: ReplicaID,
-        into store: InMemoryStateStore,
-        in scenario: Scenario
-    ) -> StateTransfer {
-        let peers = scenario.keys.size.members.filter { $0 != replica }.map(\.index)
-        return StateTransfer(store: store, peers: peers, limits: scenario.options.transferLimits)
-    }
-
     /// Starts again from what is durable: the log, and the state of the last stable checkpoint that was held.
     func restart() {
         isUp = true
@@ -254,6 +245,7 @@ final class SimulatedReplica {
         }
         store = found
         transfer = Self.transfer(of: id, into: store, in: world.scenario)
+        transferChanged()
         let recovery = Recovery(executed: executed, records: systemRecords, log: disk.durableRecords)
         engine = Replica(configuration: configuration, signer: signer, recovering: recovery)
         held = Held(durable: disk.durable)
@@ -275,7 +267,13 @@ final class SimulatedReplica {
         return records
     }
 
+    private func transferChanged() {
+        transferDeadline = transfer.deadline
+        isTransferComplete = transfer.isComplete
+    }
+
     private func perform(_ steps: [StateTransfer.Step]) {
+        transferChanged()
         for step in steps {
             switch step {
             case .ask(let body, let peer):
@@ -307,7 +305,7 @@ final class SimulatedReplica {
                 }
             }
             // Not under an execution, which works on the state.
-            if transfer.isComplete, !isExecuting { perform(transfer.install(now: world.now)) }
+            if isTransferComplete, !isExecuting { perform(transfer.install(now: world.now)) }
         } while next < effects.count
         effects.removeAll(keepingCapacity: true)
         if next > 20_000 {
@@ -451,7 +449,7 @@ final class SimulatedReplica {
         }
         before = Marks(view: engine.view, executed: engine.executed, stable: engine.stable)
         turns += 1
-        guard turns.isMultiple(of: 64), let excess = engine.footprint.excess else { return }
+        guard turns.isMultiple(of: 256), let excess = engine.footprint.excess else { return }
         world.report(
             Violation(.bounded, "\(name) holds \(excess.used) \(excess.name), but \(excess.bound) are the most"),
             from: self
@@ -536,7 +534,7 @@ final class SimulatedReplica {
         _ message: Message,
         _ show: (inout any ReplicaBehaviour, Message, inout FaultyReplica) -> Fate<Message>
     ) -> (message: Message, delay: UInt64)? {
-        if behaviours.isEmpty { return (message, 0) }
+        if !hasBehaviours { return (message, 0) }
         refreshBehaviours()
         let passed = behaviours.pass(message, show)
         speak()
@@ -576,7 +574,7 @@ final class SimulatedReplica {
     }
 
     private var deadline: Instant? {
-        let second = transfer.deadline.map { Instant(nanoseconds: $0) }
+        let second = transferDeadline.map { Instant(nanoseconds: $0) }
         guard let first = engine.deadline, let second else { return engine.deadline ?? second }
         return min(first, second)
     }

@@ -14,14 +14,13 @@ struct RoundTrips: Sendable {
     mutating func add(_ nanoseconds: UInt64, to peer: ReplicaID) {
         let sample = min(nanoseconds, RobustnessLimits.longestNanoseconds)
         measured[peer.index] = measured[peer.index].map { ($0 * 7 + sample) / 8 } ?? sample
+        let sorted = measured.compactMap { $0 }.sorted()
+        representative = sorted.count > faults ? sorted[sorted.count - faults - 1] : 0
     }
 
     /// The 2f-th smallest of the 3f round trips, so that f liars cannot inflate it. While only m of them are measured, the (m - f)-th
-    /// smallest; 0 while they may all be liars'.
-    var representative: UInt64 {
-        let sorted = measured.compactMap { $0 }.sorted()
-        return sorted.count > faults ? sorted[sorted.count - faults - 1] : 0
-    }
+    /// smallest; 0 while they may all be liars'. Asked for with every input, so it is kept.
+    private(set) var representative: UInt64 = 0
 }
 
 /// The one back-off of the watch over the primary: it scales heartbeat, IDLE and fairness bounds and the grace period, so that no chain of
