@@ -497,13 +497,16 @@ final class ReplicaRuntime: TransportDelegate, ReplicaOutlet {
 
     // MARK: Time
 
+    private func deadline(of core: ReplicaCore) -> Instant? {
+        [core.deadline, floods?.deadline].compactMap(\.self).min()
+    }
+
+    /// A deadline moves with each message of the primary, so a timer that would fire before it is left to do so, and set again then.
     private func setTimer(_ core: ReplicaCore) {
-        let deadline = [core.deadline, floods?.deadline].compactMap(\.self).min()
-        guard deadline != timerDeadline else { return }
+        guard let deadline = deadline(of: core) else { return }
+        if let timerDeadline, timerDeadline <= deadline { return }
         timer?.cancel()
-        timer = nil
         timerDeadline = deadline
-        guard let deadline else { return }
         let at = NIODeadline.uptimeNanoseconds(deadline.nanoseconds)
         timer = eventLoop.assumeIsolated().scheduleTask(deadline: at) { self.timePassed() }
     }
@@ -512,6 +515,7 @@ final class ReplicaRuntime: TransportDelegate, ReplicaOutlet {
         timerDeadline = nil
         guard !isStopped, let core else { return }
         let now = ClockReading.now()
+        guard let deadline = deadline(of: core), deadline <= now.monotonic else { return setTimer(core) }
         floods?.timePassed(now: now.monotonic)
         core.timePassed(now: now)
         flush(core)

@@ -35,6 +35,7 @@ extension Replica {
         reads.add(to: &footprint, limits)
         clients.add(to: &footprint, limits)
         checkpoints.add(to: &footprint, limits)
+        primaryWatch?.add(to: &footprint, limits)
         footprint.add("proposals that wait for requests", awaiting.count, atMost: limits.logWindow)
         // Fresh digests at a number are bounded at each correct replica, and NEW-VIEW chooses only what a correct one has pre-prepared.
         let digests = limits.digestsPerNumber * replicas + 1

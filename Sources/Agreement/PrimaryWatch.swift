@@ -140,3 +140,14 @@ struct PrimaryWatch: Sendable {
         return true
     }
 }
+
+extension PrimaryWatch {
+    func add(to footprint: inout Footprint, _ limits: Limits) {
+        footprint.add("watched requests", monitor.watchedRequests, atMost: limits.identities)
+        let mostListed = FairnessWatch.mostListed(limits.identities)
+        footprint.add("watched requests in lists", monitor.listedRequests, atMost: mostListed)
+        footprint.add("clients with a request to hand over", toHandOver.count, atMost: limits.identities)
+        footprint.add("clients whose next request waits", advanced.count, atMost: limits.identities)
+        footprint.add("executed batches to tell of", executed.count, atMost: limits.logWindow)
+    }
+}

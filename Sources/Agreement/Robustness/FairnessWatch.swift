@@ -58,6 +58,9 @@ struct FairnessWatch: Sendable {
     /// How many requests are kept in lists, some of them no longer watched.
     var listed: Int { unnoted.count + noted.count + unrepeated.count + repeated.count }
 
+    /// The most that ``listed`` can be while so many are watched at most.
+    static func mostListed(_ watched: Int) -> Int { 4 * (2 * watched + 65) }
+
     /// A request was forwarded to the primary.
     mutating func watch(_ request: WatchedRequest, now: Instant) {
         guard watched[request.client]?.request != request else { return }

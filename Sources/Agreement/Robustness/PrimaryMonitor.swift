@@ -117,6 +117,9 @@ struct PrimaryMonitor: Sendable {
     /// How many forwarded requests are watched.
     var watchedRequests: Int { fairness.count }
 
+    /// How many requests are in the lists of those, some of them no longer watched.
+    var listedRequests: Int { fairness.listed }
+
     // MARK: Views
 
     /// This replica is active in a view.
