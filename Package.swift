@@ -205,7 +205,7 @@ let package = Package(
             name: "AardvarkTests",
             dependencies: [
                 "Aardvark", "Agreement", "Cryptography", "KeyValueService", "Messages", "StateStore", "Transport",
-                nioCore, nioPosix, logging, lifecycle,
+                nioCore, nioPosix, logging, metrics, lifecycle,
             ],
             swiftSettings: strict
         ),

@@ -12,10 +12,12 @@ struct ReplicaMetrics {
     }
 
     private let dimensions: [(String, String)]
+    private let factory: any MetricsFactory
     private var counters: [String: Published] = [:]
     private var gauges: [String: Gauge] = [:]
 
-    init(of replica: ReplicaID) {
+    init(of replica: ReplicaID, to factory: any MetricsFactory = MetricsSystem.factory) {
+        self.factory = factory
         dimensions = [("replica", "\(replica.index)")]
     }
 
@@ -24,29 +26,33 @@ struct ReplicaMetrics {
         for counter in status.counters {
             switch counter.kind {
             case .counter: publish(counter.name, counter.value)
-            case .gauge: gauge(counter.name).record(counter.value)
+            case .gauge: record(counter.name, counter.value)
             }
         }
-        gauge("view").record(status.view.rawValue)
-        gauge("primary").record(status.primary.index)
-        gauge("executed_sequence").record(status.executed.rawValue)
-        gauge("stable_sequence").record(status.stable.rawValue)
-        gauge("peers_connected").record(status.connectedPeers.count)
+        record("view", status.view.rawValue)
+        record("primary", UInt64(status.primary.rawValue))
+        record("executed_sequence", status.executed.rawValue)
+        record("stable_sequence", status.stable.rawValue)
+        record("peers_connected", UInt64(status.connectedPeers.count))
     }
 
     private mutating func publish(_ name: String, _ value: UInt64) {
         let label = "aardvark_\(name)_total"
-        var published = counters[name] ?? Published(counter: Counter(label: label, dimensions: dimensions), value: 0)
+        var published = counters[name] ?? Published(counter: makeCounter(label), value: 0)
         // One that was reset, if that ever happens, goes on from there.
         published.counter.increment(by: Int64(clamping: value >= published.value ? value - published.value : value))
         published.value = value
         counters[name] = published
     }
 
-    private mutating func gauge(_ name: String) -> Gauge {
-        if let gauge = gauges[name] { return gauge }
-        let gauge = Gauge(label: "aardvark_\(name)", dimensions: dimensions)
+    private func makeCounter(_ label: String) -> CoreMetrics.Counter {
+        Counter(label: label, dimensions: dimensions, factory: factory)
+    }
+
+    /// As a floating-point number: whole ones may not be beyond 2^63.
+    private mutating func record(_ name: String, _ value: UInt64) {
+        let gauge = gauges[name] ?? Gauge(label: "aardvark_\(name)", dimensions: dimensions, factory: factory)
         gauges[name] = gauge
-        return gauge
+        gauge.record(Double(value))
     }
 }
