@@ -90,7 +90,7 @@ struct BenchRun {
         )
     }
 
-    private var checksSignatures: Bool { cluster.protocolName == .aardvark }
+    private var checksSignatures: Bool { cluster.signedRequests == .on }
 
     private var slots: Int { options.window * options.bundle }
 

@@ -50,6 +50,14 @@ struct PlanOptions: ParsableArguments {
     @Option(
         name: .long,
         help: ArgumentHelp(
+            "Whether clients sign their requests, or make a MAC for each replica. (default: on in aardvark, off in pbft)"
+        )
+    )
+    var signedRequests: ClusterFile.Switch?
+
+    @Option(
+        name: .long,
+        help: ArgumentHelp(
             "Where to start looking for free ports: a cluster of n replicas needs n x n.",
             valueName: "port"
         )
@@ -76,6 +84,7 @@ struct PlanOptions: ParsableArguments {
         plan.dissemination = dissemination ?? plan.dissemination
         plan.regularViewChanges = regularViewChanges
         plan.isolatedQueues = isolatedQueues
+        plan.signedRequests = signedRequests
         plan.basePort = basePort
         if !host.isEmpty { plan.hosts = host }
         return plan

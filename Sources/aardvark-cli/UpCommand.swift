@@ -109,6 +109,10 @@ struct UpCommand: AsyncParsableCommand {
                 option == file.isolatedQueues
                     ? nil : "isolated-queues \(file.isolatedQueues.rawValue), not \(option.rawValue)"
             },
+            plan.signedRequests.flatMap { option in
+                option == file.signedRequests
+                    ? nil : "signed-requests \(file.signedRequests.rawValue), not \(option.rawValue)"
+            },
         ]
         if let difference = differences.compactMap(\.self).first {
             throw OperatorError(.usage, "\(path): this cluster has \(difference); choose another --directory")

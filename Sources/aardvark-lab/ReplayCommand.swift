@@ -141,10 +141,7 @@ struct ReplayReport: Encodable {
 
     /// How the protocol of a recording is called: by the one switch that always tells the two apart.
     static func protocolName(_ switches: ProtocolSwitches) -> String {
-        switch switches.requestAuthentication {
-        case .macVector: ProtocolName.pbft.rawValue
-        case .signature: ProtocolName.aardvark.rawValue
-        }
+        (switches.tentativeExecution ? ProtocolName.pbft : .aardvark).rawValue
     }
 
     mutating func note(_ replica: borrowing Replica) {

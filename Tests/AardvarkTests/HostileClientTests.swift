@@ -52,7 +52,7 @@ struct HostileClientTests {
                 try #require(PairwiseKey(own: key, peer: replica.publicKey, cluster: cluster.file.clusterID))
             }
             let authenticator: RequestAuthenticator =
-                cluster.file.protocolName == .pbft
+                cluster.file.signedRequests == .off
                 ? .macVector(shared) : .signature(key, cluster: cluster.file.clusterID)
             return Request(
                 client: ClientID(client),

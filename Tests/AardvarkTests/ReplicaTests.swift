@@ -8,12 +8,20 @@ import Testing
 /// Replicas as running things: their status, stopping and starting, and what operators get wrong.
 @Suite(.serialized, .timeLimit(.minutes(2)))
 struct ReplicaTests {
-    @Test(arguments: [(ClusterFile.ProtocolName.pbft, 0), (.aardvark, 0), (.aardvark, 2)])
+    @Test(arguments: [
+        (ClusterFile.ProtocolName.pbft, ClusterFile.Switch.off, 0), (.pbft, .on, 0), (.aardvark, .off, 0),
+        (.aardvark, .on, 0), (.aardvark, .on, 2),
+    ])
     func `The status says what was done, and the same at every replica`(
         protocolName: ClusterFile.ProtocolName,
+        signedRequests: ClusterFile.Switch,
         signatureThreads: Int
     ) async throws {
-        try await RunningCluster.with(protocolName, signatureThreads: signatureThreads) { cluster in
+        try await RunningCluster.with(
+            protocolName,
+            signedRequests: signedRequests,
+            signatureThreads: signatureThreads
+        ) { cluster in
             let clients = [try await cluster.client(0), try await cluster.client(1)]
             for number in Int64(1)...20 {
                 #expect(try await clients[Int(number % 2)].increment("number") == number)
@@ -42,7 +50,7 @@ struct ReplicaTests {
                 #expect(status["messages_malformed"] == 0)
                 // The two clients, and the one who asks.
                 #expect(status["clients_connected"] == 3)
-                #expect(status["signatures_checked"] == (protocolName == .aardvark ? 22 : 0))
+                #expect(status["signatures_checked"] == (signedRequests == .on ? 22 : 0))
                 #expect(status["signature_threads"] == UInt64(signatureThreads))
                 #expect(status["link_bytes_in"] > status["link_frames_in"])
                 #expect(status["link_bytes_out"] > status["link_frames_out"])

@@ -63,6 +63,26 @@ private func line(of part: String, in text: String) throws -> Int {
         #expect(parsed.clients.isEmpty && parsed.administrators.isEmpty)
     }
 
+    @Test(arguments: ClusterFile.ProtocolName.allCases, ClusterFile.Switch.allCases)
+    func `who signs requests is the file's word, or without one the protocol's`(
+        protocolName: ClusterFile.ProtocolName,
+        signedRequests: ClusterFile.Switch
+    ) async throws {
+        var plan = ClusterFile.Plan()
+        plan.protocolName = protocolName
+        plan.signedRequests = signedRequests
+        let file = try await ClusterFile.create(plan, path: "c.yaml").file
+        #expect(try ClusterFile(text: file.render(), path: "c.yaml") == file)
+        #expect(file.signedRequests == signedRequests)
+        switch try file.authenticator(for: .random()) {
+        case .signature: #expect(signedRequests == .on)
+        case .macVector(let keys): #expect(signedRequests == .off && keys.count == 4)
+        }
+        let line = "\nsigned-requests: \(signedRequests.rawValue)\n"
+        let silent = try ClusterFile(text: file.render().replacing(line, with: "\n"), path: "c.yaml")
+        #expect(silent.signedRequests == (protocolName == .aardvark ? .on : .off))
+    }
+
     @Test func `every replica has an endpoint for clients and one for each peer, all different`() async throws {
         let file = try await created.value.file
         var endpoints: Set<ClusterFile.Endpoint> = []
@@ -123,6 +143,10 @@ private func line(of part: String, in text: String) throws -> Int {
             (
                 "\nisolated-queues: on", "\nisolated-queues: maybe",
                 "isolated-queues: expected on or off, found \"maybe\""
+            ),
+            (
+                "\nsigned-requests: on", "\nsigned-requests: 1",
+                "signed-requests: expected on or off, found \"1\""
             ),
             ("# tuning:", "tuning:\n  batchByte: 7\n#", "tuning: unknown field \"batchByte\""),
             (

@@ -31,6 +31,9 @@ extension ClusterFile {
         /// Whether replicas keep queues apart; nil for what is part of the protocol.
         public var isolatedQueues: Switch?
 
+        /// Whether clients sign their requests; nil for what is part of the protocol.
+        public var signedRequests: Switch?
+
         /// The settings of the protocol.
         public var tuning = Tuning()
 
@@ -153,6 +156,7 @@ extension ClusterFile {
             dissemination: plan.dissemination,
             regularViewChanges: plan.regularViewChanges ?? plan.protocolName.regularViewChanges,
             isolatedQueues: plan.isolatedQueues ?? plan.protocolName.isolatedQueues,
+            signedRequests: plan.signedRequests ?? plan.protocolName.signedRequests,
             tuning: plan.tuning,
             replicas: replicas,
             clients: Array(members[size.replicas..<(size.replicas + plan.clients)]),

@@ -10,6 +10,11 @@ extension ClusterFile {
             case .all: .all
             }
         switches.regularViewChanges = regularViewChanges == .on
+        switches.requestAuthentication =
+            switch signedRequests {
+            case .on: .signature
+            case .off: .macVector
+            }
         return switches
     }
 }
@@ -24,6 +29,9 @@ extension ClusterFile.ProtocolName {
 
     /// Whether the protocol watches its primaries unless the cluster file says otherwise.
     var regularViewChanges: ClusterFile.Switch { switches.regularViewChanges ? .on : .off }
+
+    /// Whether the protocol's clients sign their requests unless the cluster file says otherwise.
+    var signedRequests: ClusterFile.Switch { switches.requestAuthentication == .signature ? .on : .off }
 }
 
 extension ClusterFile.Tuning {

@@ -28,7 +28,10 @@ extension ClusterFile {
         let root = try ConfigurationField.root(of: text, file: path)
         let fields = try root.fields(
             required: ["version", "cluster", "protocol", "durability", "replicas", "clients"],
-            optional: ["administrators", "dissemination", "regular-view-changes", "isolated-queues", "tuning"]
+            optional: [
+                "administrators", "dissemination", "regular-view-changes", "isolated-queues", "signed-requests",
+                "tuning",
+            ]
         )
         let version = try fields.field("version")
         if try version.integer(in: 0...Int.max) != Self.formatVersion {
@@ -44,6 +47,8 @@ extension ClusterFile {
             try fields.optional("regular-view-changes")?.choice(of: Switch.self) ?? protocolName.regularViewChanges
         isolatedQueues =
             try fields.optional("isolated-queues")?.choice(of: Switch.self) ?? protocolName.isolatedQueues
+        signedRequests =
+            try fields.optional("signed-requests")?.choice(of: Switch.self) ?? protocolName.signedRequests
         tuning = try fields.optional("tuning").map(Self.tuning) ?? Tuning()
 
         var seen = Seen()

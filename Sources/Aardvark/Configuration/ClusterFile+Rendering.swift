@@ -32,6 +32,9 @@ extension ClusterFile {
             # that flood are cut off: on (part of aardvark) or off (first come, first served).
             isolated-queues: \(isolatedQueues.rawValue)
 
+            # Whether clients sign their requests: on (part of aardvark) or off (a MAC for each replica, as in pbft). Everybody must agree.
+            signed-requests: \(signedRequests.rawValue)
+
             # The protocol's settings. A line with a # in front shows the default.
 
             """

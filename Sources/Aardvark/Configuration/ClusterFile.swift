@@ -144,6 +144,10 @@ public struct ClusterFile: Hashable, Sendable {
     /// that flood (Aardvark section 4.2). Part of `aardvark`; the other protocol, or this one without it, is there to compare with.
     public let isolatedQueues: Switch
 
+    /// Whether clients sign their requests (Aardvark section 5.1) or make one MAC for each replica (PBFT section 2.4). Clients and replicas
+    /// alike go by it.
+    public let signedRequests: Switch
+
     /// The settings of the protocol.
     public let tuning: Tuning
 

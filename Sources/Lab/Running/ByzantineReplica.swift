@@ -69,7 +69,7 @@ package enum ByzantineReplica {
 
     /// The best that a replica can do to authenticate a request in a client's name.
     private static func forger(_ key: SigningKey, _ cluster: ClusterFile) -> RequestAuthenticator {
-        guard cluster.protocolName == .pbft else { return .signature(key, cluster: cluster.clusterID) }
+        guard cluster.signedRequests == .off else { return .signature(key, cluster: cluster.clusterID) }
         let stranger = SigningKey.random().publicKey
         guard let wrong = PairwiseKey(own: key, peer: stranger, cluster: cluster.clusterID) else {
             invariantViolated("two good keys share one")

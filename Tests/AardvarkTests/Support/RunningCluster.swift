@@ -97,6 +97,7 @@ final class RunningCluster: Sendable {
         service: some ReplicatedService = KeyValueService(),
         tuning: ClusterFile.Tuning = .init(),
         isolatedQueues: ClusterFile.Switch? = nil,
+        signedRequests: ClusterFile.Switch? = nil,
         durability: ClusterFile.Durability = .none,
         replicas: Range<Int> = 0..<4,
         requestTimeoutMilliseconds: Int = 600_000,
@@ -110,6 +111,7 @@ final class RunningCluster: Sendable {
         plan.administrators = 2
         plan.tuning = tuning
         plan.isolatedQueues = isolatedQueues
+        plan.signedRequests = signedRequests
         plan.durability = durability
         // No primary is suspected because the machine is slow.
         plan.tuning.requestTimeoutMilliseconds = requestTimeoutMilliseconds
