@@ -26,7 +26,12 @@ struct AttackCommand: AsyncParsableCommand {
             """
     )
 
-    @Option(name: .customLong("protocols"), help: "Protocols, with commas between them.")
+    @Option(
+        name: .customLong("protocols"),
+        help: ArgumentHelp(
+            "Protocols, with commas between them: \(ProtocolVariant.allCases.map(\.rawValue).joined(separator: ", "))."
+        )
+    )
     var protocolNames = "pbft,aardvark"
 
     @Option(help: "Profiles, with commas between them, or all.")
@@ -124,10 +129,11 @@ struct AttackCommand: AsyncParsableCommand {
             command: (["aardvark-lab"] + CommandLine.arguments.dropFirst()).joined(separator: " ")
         )
         plan.protocols = try protocolNames.split(separator: ",").map { word in
-            guard let name = ClusterFile.ProtocolName(rawValue: String(word)) else {
-                throw OperatorError(.usage, "--protocols: \(word) cannot be run; there are pbft and aardvark")
+            guard let variant = ProtocolVariant(rawValue: String(word)) else {
+                let names = ProtocolVariant.allCases.map(\.rawValue).joined(separator: ", ")
+                throw OperatorError(.usage, "--protocols: \(word) cannot be run; there are \(names)")
             }
-            return name
+            return variant
         }
         plan.profiles =
             profiles == "all"

@@ -93,6 +93,27 @@ struct ScenarioTests {
         }
     }
 
+    @Test func `each protocol of the lab is one of the two, but for the one measure in its name`() async throws {
+        var files: [ProtocolVariant: [ClusterFile.Switch]] = [:]
+        for variant in ProtocolVariant.allCases {
+            var plan = ClusterFile.Plan()
+            variant.set(in: &plan)
+            let file = try await ClusterFile.create(plan, path: "c.yaml").file
+            #expect(variant.rawValue.hasPrefix(file.protocolName.rawValue))
+            files[variant] = [file.signedRequests, file.isolatedQueues, file.regularViewChanges]
+        }
+        #expect(
+            files == [
+                .pbft: [.off, .off, .off],
+                .pbftWithSignatures: [.on, .off, .off],
+                .aardvark: [.on, .on, .on],
+                .aardvarkWithoutSignatures: [.off, .on, .on],
+                .aardvarkWithoutIsolation: [.on, .off, .on],
+                .aardvarkWithoutRegularViewChanges: [.on, .on, .off],
+            ]
+        )
+    }
+
     @Test func `every field and every protocol is in the article about the files`() throws {
         let article = try String(
             contentsOf: URL(filePath: "../../Sources/Lab/Lab.docc/Scenarios.md", relativeTo: URL(filePath: #filePath)),

@@ -7,7 +7,7 @@ import Workloads
 /// What `aardvark-lab attack` is to run.
 package struct AttackPlan: Sendable {
     /// The protocols that take turns.
-    package var protocols: [ClusterFile.ProtocolName] = [.pbft, .aardvark]
+    package var protocols: [ProtocolVariant] = [.pbft, .aardvark]
     /// The profiles, each with each protocol.
     package var profiles: [Profile] = []
     /// n.
@@ -66,10 +66,10 @@ package struct AttackPlan: Sendable {
         var runs: [AttackResults.Run] = []
         for profile in profiles {
             for repetition in 1...repeats {
-                for name in protocols {
+                for variant in protocols {
                     let run = AttackRun(
                         self,
-                        protocolName: name,
+                        variant: variant,
                         profile: profile,
                         repetition: repetition,
                         onProgress: onProgress

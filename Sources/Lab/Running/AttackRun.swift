@@ -9,7 +9,7 @@ import Workloads
 /// One run of one protocol under one profile, with real processes.
 struct AttackRun {
     private let plan: AttackPlan
-    private let protocolName: ClusterFile.ProtocolName
+    private let variant: ProtocolVariant
     private let profile: Profile
     private let repetition: Int
     private let onProgress: (String) -> Void
@@ -17,19 +17,19 @@ struct AttackRun {
     /// Describes a run; `onProgress` is told once a second how it goes, in one line.
     init(
         _ plan: AttackPlan,
-        protocolName: ClusterFile.ProtocolName,
+        variant: ProtocolVariant,
         profile: Profile,
         repetition: Int,
         onProgress: @escaping (String) -> Void
     ) {
         self.plan = plan
-        self.protocolName = protocolName
+        self.variant = variant
         self.profile = profile
         self.repetition = repetition
         self.onProgress = onProgress
     }
 
-    private var name: String { "\(protocolName.rawValue)-\(profile.name)-\(repetition)" }
+    private var name: String { "\(variant.rawValue)-\(profile.name)-\(repetition)" }
 
     /// Runs it. Its files are removed again where nothing was wrong.
     ///
@@ -38,7 +38,7 @@ struct AttackRun {
         var clusterPlan = ClusterFile.Plan(durability: plan.durability)
         clusterPlan.replicas = plan.replicas
         clusterPlan.clients = plan.clients + plan.faultyClients
-        clusterPlan.protocolName = protocolName
+        variant.set(in: &clusterPlan)
         let directory = "\(plan.output)/\(name)"
         let cluster = try await LabCluster(clusterPlan, in: directory)
         defer { cluster.stop() }
@@ -114,7 +114,7 @@ struct AttackRun {
         for client in clients { await client.shutdown() }
         let attackers = observer.attackers(cluster)
         return AttackResults.Run(
-            protocolName: protocolName.rawValue,
+            protocolName: variant.rawValue,
             profile: profile.name,
             scenario: nil,
             repetition: repetition,
