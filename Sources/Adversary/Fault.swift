@@ -17,6 +17,8 @@ public enum Fault: Sendable {
     case network(NetworkFault)
     /// A correct replica loses power at a moment, and with it what was not synced, and starts again after some nanoseconds; nil for never.
     case powerLoss(ReplicaID, at: UInt64, outage: UInt64?)
+    /// Power is lost at a write to the disk, and comes back.
+    case powerLossAtWrite(PowerLossAtWrite)
     /// `amnesia`: a replica starts again with an empty disk, and takes part as if nothing had been.
     ///
     /// Both protocols: it may contradict itself, so it is one of the f faulty ones. Source: this project (a replica that lost its
@@ -41,6 +43,27 @@ public struct NamedFault: Sendable {
     public init(_ name: String, _ fault: Fault) {
         self.name = name
         self.fault = fault
+    }
+}
+
+/// A correct replica loses power at the very moment of one of its writes, and with it what was not synced.
+public struct PowerLossAtWrite: Sendable {
+    /// Whose writes are counted.
+    public let replica: ReplicaID
+    /// At which of them, from 1: each record or checkpoint that is appended counts, and each sync that is done, before anything that
+    /// waited for it is said.
+    public let write: Int
+    /// Whether all replicas lose power, not this one only.
+    public let isTogether: Bool
+    /// How long the power is away, in nanoseconds.
+    public let outage: UInt64
+
+    /// Describes a loss of power.
+    public init(_ replica: ReplicaID, write: Int, isTogether: Bool, outage: UInt64) {
+        self.replica = replica
+        self.write = write
+        self.isTogether = isTogether
+        self.outage = outage
     }
 }
 

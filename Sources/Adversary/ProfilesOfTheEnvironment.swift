@@ -66,6 +66,15 @@ extension Profiles {
             powerLosses(&$0)
         },
         Profile(
+            "power-loss-at-write",
+            .environment,
+            needs: [.viewChange, .stateTransfer, .recovery],
+            "replicas lose power at the very moment of a write, alone or all together"
+        ) { setting in
+            let isolations = setting.random.chance(perMille: 500) ? [isolatePrimary(&setting)] : []
+            return isolations + (0..<setting.random.within(1...3)).map { _ in powerLossAtWrite(&setting) }
+        },
+        Profile(
             "lost-store",
             .backup,
             needs: [.viewChange, .stateTransfer, .recovery],
@@ -288,6 +297,21 @@ extension Profiles {
             let span = isTogether ? together : setting.span(longest: second / 2)
             return powerLoss(of: replica, span.start, span.end)
         }
+    }
+
+    private static func powerLossAtWrite(_ setting: inout Setting) -> NamedFault {
+        let loss = PowerLossAtWrite(
+            setting.random.pick(setting.size.members) ?? ReplicaID(0),
+            // About as many as a run of the default length has, and more often one of the first.
+            write: setting.random.within(1...setting.random.within(1...2_000)),
+            isTogether: setting.random.chance(perMille: 300),
+            outage: setting.random.within(1_000_000...300_000_000)
+        )
+        let who = loss.isTogether ? "all" : "\(loss.replica)"
+        return NamedFault(
+            "\(who) power-loss at write \(loss.write) of \(loss.replica) for \(milliseconds(loss.outage))",
+            .powerLossAtWrite(loss)
+        )
     }
 
     /// Some come back while they are not needed, some lose power while they learn, some never start again; view changes, which a learner

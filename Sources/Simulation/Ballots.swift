@@ -104,7 +104,7 @@ extension Fault {
     var faultyReplica: ReplicaID? {
         switch self {
         case .replica(let replica, _), .twin(let replica), .amnesia(let replica, at: _, outage: _): replica
-        case .client, .network, .powerLoss, .lostStore, .administration: nil
+        case .client, .network, .powerLoss, .powerLossAtWrite, .lostStore, .administration: nil
         }
     }
 }

@@ -11,6 +11,9 @@ public struct Outcome: Sendable {
     public let digest: UInt64
     /// When correct clients were answered, in virtual nanoseconds, in their order: one for each operation.
     public let answers: [UInt64]
+    /// By replica number: how often it wrote to its disk, or a sync of it was done. Power can be lost at each of these moments
+    /// (``Fault/powerLossAtWrite(_:)``).
+    public let writes: [Int]
 }
 
 /// What happened in a run, or in several, in numbers.

@@ -24,11 +24,17 @@ extension SimulatedDisk {
         case .viewChange(let said)
         where said.claim.replica == replica && !viewsLeftFor.contains(said.claim.view.rawValue):
             Violation(.durableFirst, "\(replica) says a VIEW-CHANGE before it is durable")
+        case .checkpoint(let said) where said.claim.replica == replica && !isDurable(said.claim):
+            Violation(.durableFirst, "\(replica) says CHECKPOINT \(said.claim.sequence) before the state is durable")
         case .newView(let said) where !viewsEntered.contains(said.claim.view.rawValue):
             Violation(.durableFirst, "\(replica) says a NEW-VIEW before it is durable")
         default:
             nil
         }
+    }
+
+    private func isDurable(_ claim: Messages.Checkpoint) -> Bool {
+        checkpoints.last { $0.sequence == claim.sequence }?.root == claim.root
     }
 
     private func breach(

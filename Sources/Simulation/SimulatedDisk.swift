@@ -13,13 +13,24 @@ struct SimulatedDisk {
         let digest: UInt64
     }
 
+    /// A checkpoint of the state that is on the disk.
+    typealias Checkpoint = Recovery.OwnCheckpoint
+
+    /// What is written: all of it goes through one log, so that what is durable is always a first part of it.
+    private enum Write {
+        case record(LogRecord)
+        case checkpoint(Checkpoint)
+        case installed(Checkpoint)
+    }
+
     /// The durable records, oldest first.
     private(set) var durableRecords: [LogRecord] = []
-    private(set) var durable = LogPosition.start
-    /// The position of the last record, synced or not.
-    private(set) var last = LogPosition.start
-    private var unsynced: [(record: LogRecord, position: LogPosition)] = []
-    private var isSyncing = false
+    /// The checkpoints whose state is durable, oldest first.
+    private(set) var checkpoints: [Checkpoint] = []
+    private var unsynced: [Write] = []
+    private var unsyncedRecords = 0
+    /// How many of the unsynced writes the sync under way covers; 0 when none is.
+    private var syncing = 0
 
     /// A number in a view.
     struct Place: Hashable {
@@ -36,58 +47,84 @@ struct SimulatedDisk {
     private(set) var viewsLeftFor: Set<UInt64> = []
     private(set) var viewsEntered: Set<UInt64> = []
 
-    /// How many records wait for a sync.
-    var waiting: Int { unsynced.count }
+    /// Up to where the records are durable.
+    var durable: LogPosition { LogPosition(recovered: durableRecords.count) }
 
     /// How many records there are, synced or not.
-    var end: UInt64 { durable.rawValue + UInt64(unsynced.count) }
+    var end: UInt64 { UInt64(durableRecords.count + unsyncedRecords) }
 
-    mutating func append(_ record: LogRecord, at position: LogPosition) {
-        unsynced.append((record, position))
-        last = position
+    mutating func append(_ record: LogRecord) {
+        unsynced.append(.record(record))
+        unsyncedRecords += 1
+    }
+
+    /// The state of a batch this replica executed is written.
+    mutating func append(_ checkpoint: Checkpoint) {
+        unsynced.append(.checkpoint(checkpoint))
+    }
+
+    /// A state that others had is written in place of this replica's own.
+    mutating func install(_ checkpoint: Checkpoint) {
+        unsynced.append(.installed(checkpoint))
     }
 
     /// Starts a sync unless one runs or nothing waits.
     ///
-    /// - Returns: The position up to which it makes the log durable.
+    /// - Returns: The position up to which it makes the records durable.
     mutating func startSync() -> LogPosition? {
-        guard !isSyncing, !unsynced.isEmpty else { return nil }
-        isSyncing = true
-        return last
+        guard syncing == 0, !unsynced.isEmpty else { return nil }
+        syncing = unsynced.count
+        return LogPosition(recovered: durableRecords.count + unsyncedRecords)
     }
 
-    mutating func finishSync(_ position: LogPosition) {
-        isSyncing = false
-        let count = Int(position.rawValue - durable.rawValue)
-        for (record, _) in unsynced.prefix(count) {
-            note(record)
-            durableRecords.append(record)
+    /// The sync is done.
+    ///
+    /// - Returns: The checkpoints of this replica's own that are durable by it.
+    mutating func finishSync() -> [Checkpoint] {
+        defer { syncing = 0 }
+        return keep(syncing)
+    }
+
+    /// Makes the first of the unsynced writes durable.
+    private mutating func keep(_ count: Int) -> [Checkpoint] {
+        var taken: [Checkpoint] = []
+        for write in unsynced.prefix(count) {
+            switch write {
+            case .record(let record):
+                note(record)
+                durableRecords.append(record)
+                unsyncedRecords -= 1
+            case .checkpoint(let checkpoint):
+                checkpoints.append(checkpoint)
+                taken.append(checkpoint)
+            case .installed(let checkpoint):
+                checkpoints.append(checkpoint)
+            }
         }
         unsynced.removeFirst(count)
-        durable = position
+        return taken
     }
 
-    /// Loses what was not synced, but for what the disk wrote on its own: the log is torn at any place after its durable part.
+    /// Loses what was not synced, but for what the disk wrote on its own: the log is torn at any place after its durable part. Not before
+    /// a state that was installed: the simulated store has no way back to the one before.
     mutating func losePower(_ random: inout RandomStream) {
-        let kept = random.below(unsynced.count + 1)
-        if let last = unsynced.prefix(kept).last { finishSync(last.position) }
+        let installed = unsynced.lastIndex { if case .installed = $0 { true } else { false } }
+        let least = installed.map { $0 + 1 } ?? 0
+        _ = keep(random.within(least...unsynced.count))
         unsynced.removeAll()
-        last = durable
-        isSyncing = false
+        unsyncedRecords = 0
+        syncing = 0
     }
 
     /// Where the record is by which the batch of a number was prepared here last; the start when it is durable, or there is none.
     func foundation(of sequence: SequenceNumber) -> LogPosition {
-        unsynced.last { entry in
-            if case .prepared(_, sequence, _) = entry.record { true } else { false }
-        }?.position ?? .start
-    }
-
-    /// The stable checkpoints that the durable records name, the last one first.
-    var stableCheckpoints: [SequenceNumber] {
-        durableRecords.reversed().compactMap { record in
-            if case .stable(let sequence, certificate: _) = record { sequence } else { nil }
+        var position = durableRecords.count
+        var found = LogPosition.start
+        for case .record(let record) in unsynced {
+            position += 1
+            if case .prepared(_, sequence, _) = record { found = LogPosition(recovered: position) }
         }
+        return found
     }
 
     /// Loses everything.

@@ -16,7 +16,7 @@ final class SimulatedReplica {
     /// Grows with each power loss: what belongs to an earlier life is void.
     private(set) var incarnation: UInt32 = 0
 
-    private unowned let world: World
+    unowned let world: World
     private let conditions: Scenario.Conditions
     private var engine: Replica
     private let configuration: ReplicaConfiguration
@@ -30,7 +30,7 @@ final class SimulatedReplica {
     /// The batch that was executed tentatively.
     private var tentative: (mark: TentativeMark, execution: Execution, results: [[[UInt8]]])?
     private let service = RegisterService()
-    private var disk = SimulatedDisk()
+    private(set) var disk = SimulatedDisk()
     private var held = Held<Effect>()
     private var heldAnswers = Held<ReadAnswer>()
     /// Where the last of the records is on which an executed batch rests. One that was not prepared here when it was executed rests on
@@ -173,10 +173,11 @@ final class SimulatedReplica {
         speak()
     }
 
-    func synced(_ position: LogPosition) {
-        disk.finishSync(position)
-        release()
-        syncIfNeeded()
+    func synced() {
+        finishSync()
+        guard isUp else { return }
+        drain()
+        scheduleTurn()
     }
 
     func finished(_ work: Work) {
@@ -232,21 +233,21 @@ final class SimulatedReplica {
         store = Self.emptyStore(configuration.limits)
     }
 
-    /// Starts again from what is durable: the log, and the state of the last stable checkpoint that was held.
+    /// Starts again from what is durable: the log, and the state of the last checkpoint, stable or not.
     func restart() {
         isUp = true
-        var found = Self.emptyStore(configuration.limits)
-        var executed = SequenceNumber.zero
-        for sequence in disk.stableCheckpoints {
-            guard let kept = store.copy(ofCheckpoint: sequence.rawValue) else { continue }
-            found = kept
-            executed = sequence
-            break
-        }
-        store = found
+        let kept = disk.checkpoints.filter { store.root(ofCheckpoint: $0.sequence.rawValue) == $0.root }
+        store =
+            kept.last.flatMap { store.copy(ofCheckpoint: $0.sequence.rawValue) }
+            ?? Self.emptyStore(configuration.limits)
         transfer = Self.transfer(of: id, into: store, in: world.scenario)
         transferChanged()
-        let recovery = Recovery(executed: executed, records: systemRecords, log: disk.durableRecords)
+        let recovery = Recovery(
+            executed: kept.last?.sequence ?? .zero,
+            records: systemRecords,
+            log: disk.durableRecords,
+            checkpoints: kept
+        )
         engine = Replica(configuration: configuration, signer: signer, recovering: recovery)
         held = Held(durable: disk.durable)
         heldAnswers = Held(durable: disk.durable)
@@ -284,6 +285,11 @@ final class SimulatedReplica {
                 world.happened(self, "!", UInt64(peer), "bad state of r\(peer): \(fault)")
             case .installed(let checkpoint):
                 let sequence = SequenceNumber(checkpoint)
+                if let root = store.root(ofCheckpoint: checkpoint) {
+                    disk.install(SimulatedDisk.Checkpoint(sequence: sequence, root: root))
+                    wrote()
+                }
+                guard isUp else { return }
                 world.happened(self, "#", checkpoint, "state of \(sequence) installed")
                 engine.stateInstalled(sequence, records: systemRecords, now: clock, into: &effects)
             }
@@ -305,8 +311,9 @@ final class SimulatedReplica {
                 }
             }
             // Not under an execution, which works on the state.
-            if isTransferComplete, !isExecuting { perform(transfer.install(now: world.now)) }
+            if isUp, isTransferComplete, !isExecuting { perform(transfer.install(now: world.now)) }
         } while next < effects.count
+        guard isUp else { return }
         effects.removeAll(keepingCapacity: true)
         if next > 20_000 {
             world.report(Violation(.bounded, "\(name) asks for \(next) effects of one input"), from: self)
@@ -319,12 +326,9 @@ final class SimulatedReplica {
     private func perform(_ effect: Effect) {
         switch effect {
         case .persist(let record, let position):
-            disk.append(record, at: position)
+            disk.append(record)
             if isCorrect { persisted(record, at: position) }
-            if conditions.sync.upperBound == 0, let end = disk.startSync() {
-                disk.finishSync(end)
-                release()
-            }
+            wrote()
         case .send(_, _, let position), .reply(_, let position), .discardCheckpoints(_, let position):
             hold(effect, until: position)
         case .checkRequest(let check, let source):
@@ -370,7 +374,8 @@ final class SimulatedReplica {
             let root = store.checkpoint(sequence.rawValue)
             if isCorrect { world.report(world.oracle.took(root: root, at: sequence, by: id), from: self) }
             world.happened(self, "#", sequence.rawValue, "\(sequence) \(Trace.tag(root.prefix))")
-            engine.checkpointTaken(sequence, root: root, now: clock, into: &effects)
+            disk.append(SimulatedDisk.Checkpoint(sequence: sequence, root: root))
+            wrote()
         case .note(let event):
             world.note(event, by: self)
         }
@@ -418,23 +423,6 @@ final class SimulatedReplica {
 
     // MARK: What is watched
 
-    private func persisted(_ record: LogRecord, at position: LogPosition) {
-        if position.rawValue != disk.end {
-            world.report(
-                Violation(.durableFirst, "\(name) numbers a record \(position.rawValue), but it is the \(disk.end)th"),
-                from: self
-            )
-        }
-        switch record {
-        case .stable(let sequence, let certificate):
-            world.report(world.oracle.stabilised(sequence, certificate: certificate, by: id), from: self)
-        case .newView(let newView, let members):
-            world.report(world.oracle.begins(newView, with: members, at: id), from: self)
-        case .prePrepared, .prepared, .viewChange, .learning:
-            break
-        }
-    }
-
     private func checkMarks() {
         if engine.view < before.view || engine.executed < before.executed || engine.stable < before.stable {
             world.report(Violation(.monotone, "\(name) goes back"), from: self)
@@ -454,12 +442,6 @@ final class SimulatedReplica {
             Violation(.bounded, "\(name) holds \(excess.used) \(excess.name), but \(excess.bound) are the most"),
             from: self
         )
-    }
-
-    /// A correct replica's words rest on durable records and contradict none of its words before.
-    private func watch(_ message: PeerMessage) {
-        world.report(world.oracle.says(message, by: id), from: self)
-        world.report(disk.breach(saying: message, as: id), from: self)
     }
 
     // MARK: Disk
@@ -483,6 +465,23 @@ final class SimulatedReplica {
         if isCorrect { world.report(disk.breach(answering: answer, as: id), from: self) }
         guard let (message, delay) = pass(answer.reply, { $0.answer($1, to: answer.client, as: &$2) }) else { return }
         world.send(.readReply(message), from: self, to: answer.client, after: delay)
+    }
+
+    /// Something was written: the power may fail at once, or the disk be so fast that nothing is ever lost.
+    private func wrote() {
+        world.wrote(self)
+        if isUp, conditions.sync.upperBound == 0, disk.startSync() != nil { finishSync() }
+    }
+
+    /// A sync is done: what waited for it goes out, unless the power fails first.
+    private func finishSync() {
+        let taken = disk.finishSync()
+        world.wrote(self)
+        guard isUp else { return }
+        release()
+        for checkpoint in taken {
+            engine.checkpointTaken(checkpoint.sequence, root: checkpoint.root, now: clock, into: &effects)
+        }
     }
 
     private func syncIfNeeded() {
@@ -566,7 +565,7 @@ final class SimulatedReplica {
     // MARK: Time
 
     private func scheduleTurn() {
-        guard !isTurnScheduled else { return }
+        guard !isTurnScheduled, isUp else { return }
         let delay = random.within(conditions.turn)
         if delay == 0 { return turnEnded() }
         isTurnScheduled = true

@@ -22,6 +22,7 @@ enum Event {
     case connected(Int, Int)
     case faultStarts(Int)
     case faultEnds(Int)
+    case powerReturns(ReplicaID)
     case loadEnds
 }
 
@@ -36,19 +37,23 @@ final class World {
 
     private var queue = EventQueue<Event>()
     var network: Network
-    private var trace: Trace
+    private(set) var trace: Trace
     private var random: RandomStream
     private(set) var replicas: [SimulatedReplica] = []
     private(set) var clients: [SimulatedClient] = []
-    private var administrator: SimulatedAdministrator?
+    private(set) var administrator: SimulatedAdministrator?
     /// By replica number: its nodes, two for a twin.
-    private var copies: [[Int]] = []
-    private let faults: [NamedFault]
+    private(set) var copies: [[Int]] = []
+    let faults: [NamedFault]
     private let isTwin: [Bool]
     private let correct: Set<ReplicaID>
     private var isSettling = false
     private var primary = ReplicaID(0)
     private var highestView = View(0)
+    /// By replica number: how often it wrote to its disk, or a sync of it was done.
+    var writes: [Int]
+    /// How many replicas lost their power at a write and will have it again.
+    var awaitedReturns = 0
 
     /// More events than this in a run are a storm.
     private let mostEvents: Int
@@ -58,6 +63,7 @@ final class World {
         faults = scenario.keptFaults
         members = scenario.keys.size.members
         trace = Trace(write: write)
+        writes = Array(repeating: 0, count: scenario.keys.size.replicas)
         random = RandomStream(seed: scenario.seed, stream: 3)
         mostEvents = 2_000_000 + 200 * scenario.options.steps
         var twins = Array(repeating: false, count: members.count)
@@ -176,7 +182,7 @@ final class World {
                 schedule(.faultEnds(place), at: time + outage)
             case .administration(let step):
                 schedule(.faultStarts(place), at: step.time)
-            case .replica, .client, .twin:
+            case .replica, .client, .twin, .powerLossAtWrite:
                 break
             }
         }
@@ -222,13 +228,19 @@ final class World {
         statistics.batches = oracle.batches
         let answers = clients.filter(\.isCorrect).flatMap(\.answers)
         statistics.operations = answers.count
-        return Outcome(violation: violation, statistics: statistics, digest: trace.digest, answers: answers.sorted())
+        return Outcome(
+            violation: violation,
+            statistics: statistics,
+            digest: trace.digest,
+            answers: answers.sorted(),
+            writes: writes
+        )
     }
 
     private var isSettled: Bool {
         for client in clients where client.isCorrect && client.unanswered > 0 { return false }
         if let administrator, administrator.unanswered > 0 { return false }
-        return levelReplicas == nil && oracle.unfounded == nil
+        return awaitedReturns == 0 && levelReplicas == nil && oracle.unfounded == nil
     }
 
     /// The correct replicas that are furthest apart; nil when they are level.
@@ -307,7 +319,7 @@ final class World {
         case .synced(let node, let life, let position):
             guard isAlive(node, life) else { return }
             happened(replicas[node], "+", position.rawValue, "up to \(position.rawValue)")
-            replicas[node].synced(position)
+            replicas[node].synced()
         case .finished(let node, let life, let work):
             if isAlive(node, life) { replicas[node].finished(work) }
         case .behaviourTimer(let node, let index, let period):
@@ -324,6 +336,8 @@ final class World {
             start(faults[place])
         case .faultEnds(let place):
             end(faults[place])
+        case .powerReturns(let replica):
+            powerReturns(to: replica)
         case .loadEnds:
             isSettling = true
             trace.line(now, "--", "~", "load and faults end")
@@ -388,27 +402,8 @@ final class World {
             losePower(replica) { $0.loseDisk(isKnown: true) }
         case .administration(let step):
             administrator?.carryOut(step)
-        case .replica, .client, .twin:
+        case .replica, .client, .twin, .powerLossAtWrite:
             break
-        }
-    }
-
-    private func losePower(_ replica: ReplicaID, then: (SimulatedReplica) -> Void = { _ in }) {
-        for node in copies[replica.index] where replicas[node].isUp {
-            replicas[node].losePower()
-            then(replicas[node])
-            network.disconnectAll(of: node)
-        }
-    }
-
-    private func restart(_ replica: ReplicaID) {
-        for node in copies[replica.index] where !replicas[node].isUp {
-            replicas[node].restart()
-            let others = replicas.count + clients.count + (administrator == nil ? 0 : 1)
-            for other in 0..<others where !copies[replica.index].contains(other) {
-                reconnect(node, other)
-                reconnect(other, node)
-            }
         }
     }
 
@@ -419,7 +414,7 @@ final class World {
         case .powerLoss(let replica, at: _, outage: _), .amnesia(let replica, at: _, outage: _),
             .lostStore(let replica, at: _, outage: _):
             restart(replica)
-        case .replica, .client, .twin, .administration: break
+        case .replica, .client, .twin, .administration, .powerLossAtWrite: break
         }
     }
 

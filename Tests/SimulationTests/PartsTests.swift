@@ -84,7 +84,7 @@ struct PartsTests {
                     case .replica(let replica, _), .twin(let replica), .amnesia(let replica, at: _, outage: _),
                         .lostStore(let replica, at: _, outage: _):
                         faulty.insert(replica)
-                    case .client, .network, .powerLoss, .administration: break
+                    case .client, .network, .powerLoss, .powerLossAtWrite, .administration: break
                     }
                 }
                 #expect(faulty.count <= keys.size.faults, "\(profile.name) \(seed)")

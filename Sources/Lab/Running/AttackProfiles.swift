@@ -48,7 +48,8 @@ package enum AttackProfiles {
             case .client: break
             case .administration: return "needs an administrator who changes the clients at given moments"
             case .network: return "needs a network that is cut or disturbed at given moments"
-            case .powerLoss, .amnesia, .lostStore: return "needs a disk that loses what was not synced"
+            case .powerLoss, .powerLossAtWrite, .amnesia, .lostStore:
+                return "needs a disk that loses what was not synced"
             }
         }
         return nil
