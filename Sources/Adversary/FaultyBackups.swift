@@ -136,13 +136,15 @@ public struct Usurper: ReplicaBehaviour {
     /// Makes the behaviour.
     public init() {}
 
-    /// Proposes the requests that it hears of again, at the next number.
+    /// Proposes the requests that it hears of from the primary again, at the next number. Not those of another one like it: the two would
+    /// answer each other for ever.
     public mutating func receive(
         _ message: PeerMessage,
         from peer: ReplicaID,
         as faulty: inout FaultyReplica
     ) -> Fate<PeerMessage> {
-        guard case .prePrepare(let heard) = message, !faulty.isPrimary else { return .pass }
+        guard case .prePrepare(let heard) = message, !faulty.isPrimary, peer == heard.view.primary(in: faulty.size)
+        else { return .pass }
         let time = Timestamp(nanoseconds: heard.batch.time.nanoseconds &+ 1)
         let own = PrePrepare(
             view: heard.view,
