@@ -211,6 +211,7 @@ public enum Profiles {
             "stale-reads",
             .backup,
             needs: [.viewChange, .stateTransfer],
+            demand: .contended,
             "answers reads with old values, while a correct backup is cut off"
         ) { setting in
             let span = setting.span(longest: setting.end)

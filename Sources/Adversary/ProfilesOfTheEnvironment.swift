@@ -205,6 +205,41 @@ extension Profiles {
             [isolatePrimary(&setting), isolatePrimary(&setting)] + powerLosses(&setting) + powerLosses(&setting)
         },
         Profile(
+            "twin-and-lost-store",
+            .several,
+            needs: [.viewChange, .stateTransfer, .recovery],
+            "a twin, and with f > 1 a replica that loses its store and comes back at once"
+        ) { setting in
+            let twin = setting.random.pick(Array(setting.size.members.prefix(2))) ?? ReplicaID(0)
+            let others = setting.size.members.filter { $0 != twin }
+            return [NamedFault("\(twin) twin", .twin(twin))]
+                + setting.random.sample(setting.size.faults - 1, of: others).map { replica in
+                    let start = setting.span(longest: 1).start
+                    let outage: UInt64 = setting.random.within(100_000...5_000_000)
+                    return NamedFault(
+                        "\(replica) lost-store at \(milliseconds(start)) for \(milliseconds(outage))",
+                        .lostStore(replica, at: start, outage: outage)
+                    )
+                }
+        },
+        Profile(
+            "churning-views",
+            .environment,
+            needs: [.viewChange, .stateTransfer],
+            "most messages are lost again and again, so that views end before they have come far"
+        ) { setting in
+            (0..<setting.random.within(2...6)).map { _ in
+                let span = setting.span(longest: second)
+                let kind = NetworkFault.Kind.lossy(
+                    loss: setting.random.within(200...700),
+                    duplication: 0,
+                    reordering: 100
+                )
+                let fault = NetworkFault(kind, start: span.start, end: span.end, isLossy: true)
+                return NamedFault("lossy\(when(fault))", .network(fault))
+            }
+        },
+        Profile(
             "random",
             .several,
             needs: [.viewChange, .stateTransfer, .recovery],

@@ -126,7 +126,7 @@ public struct ClientEngine: ~Copyable {
         self.configuration = configuration
         self.authenticator = authenticator
         outstanding = Array(repeating: nil, count: configuration.window)
-        reads = ClientReads(size: configuration.size)
+        reads = ClientReads(size: configuration.size, mutations: configuration.mutations)
         repliers = Repliers(size: configuration.size)
         views = Array(repeating: View(0), count: configuration.size.replicas)
     }

@@ -30,11 +30,14 @@ struct ClientReads: Sendable {
     }
 
     private let size: ClusterSize
+    /// How many equal answers make a result.
+    private let quorum: Int
     private(set) var pending: [UInt64: Pending] = [:]
     private var nextTag: UInt64 = 1
 
-    init(size: ClusterSize) {
+    init(size: ClusterSize, mutations: Mutations) {
         self.size = size
+        quorum = mutations.contains(.readsFromFewer) ? size.weakQuorum : size.quorum
     }
 
     /// When the first read's time is over; nil when there is none.
@@ -57,7 +60,7 @@ struct ClientReads: Sendable {
     /// Whether enough replicas agree on a result that the one asked for it keeps back.
     func lacksResult(_ read: Pending) -> Bool {
         guard let most = read.candidates.max(by: { $0.votes.count < $1.votes.count }) else { return false }
-        return most.votes.count >= size.quorum && !read.results.contains { $0.digest == most.digest }
+        return most.votes.count >= quorum && !read.results.contains { $0.digest == most.digest }
     }
 
     /// Counts a replica's first answer to a read.
@@ -88,10 +91,10 @@ struct ClientReads: Sendable {
         // One correct replica that refuses is enough: the operation is not read-only.
         if read.refusals.count >= size.weakQuorum { return .disagreement }
         let most = read.candidates.max { $0.votes.count < $1.votes.count }
-        if let most, most.votes.count >= size.quorum {
+        if let most, most.votes.count >= quorum {
             if let found = read.results.first(where: { $0.digest == most.digest }) { return .result(found.result) }
             // The one that was asked for the whole result may still send it.
-        } else if (most?.votes.count ?? 0) + size.replicas - read.voters.count < size.quorum {
+        } else if (most?.votes.count ?? 0) + size.replicas - read.voters.count < quorum {
             return .disagreement
         }
         return read.voters.count == size.replicas ? .disagreement : .open

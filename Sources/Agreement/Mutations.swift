@@ -16,15 +16,16 @@ enum Mutation: Sendable, CaseIterable {
     // View changes.
     case votesAfterLeaving, leavesPrePreparedOut, changesItsViewChange
     case acceptsAnyChoice, takesPreparedOfOtherNumbers
+    case ignoresVouchers, countsClaimsAsMembers, countsMembersTwice
     case ignoresConflicts, nullOtherwise, takesAnyBody
     // Restarts.
     case restartForgetsPrepared, restartForgetsPrePrepared, restartForgetsViewChange, restartForgetsFence
-    case restartForgetsClients
+    case restartForgetsClients, votesWithoutStore
     // Execution and the replicated tables.
     case executesGaps, executesAgain, ignoresSessions, timeGoesBack, usesOwnTime, keepsTentativeState
     case leavesRepliesOut, leavesProgressOut, checkpointsTooEarly
     // Reads and clients.
-    case readsWithoutFence, takesOneReply, takesFewerTentativeReplies
+    case readsWithoutFence, readsFromFewer, takesOneReply, takesFewerTentativeReplies
 }
 
 /// The bug that is planted, if any. Only tests can plant one (`@testable import`), and only in debug builds: in release builds there is no

@@ -82,6 +82,7 @@ extension Replica {
     /// The store was lost, or is not to be trusted: this replica starts empty, and is not new. To be called first.
     public mutating func startLearning(now: ClockReading, into effects: inout [Effect]) {
         invariant(logPosition == .start && executed == .zero, "a replica that has a store does not start to learn")
+        if isMutated(.votesWithoutStore) { return }
         learning = Learning(size: configuration.size)
         isActive = false
         _ = persist(.learning(true), into: &effects)

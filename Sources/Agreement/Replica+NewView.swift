@@ -56,7 +56,7 @@ extension Replica {
         let numbers = claim.members.map(\.replica)
         return numbers.count >= quorum(unless: .beginsViewsWithFewer)
             && numbers.allSatisfy(configuration.size.contains)
-            && zip(numbers, numbers.dropFirst()).allSatisfy { $0 < $1 }
+            && (isMutated(.countsMembersTwice) || zip(numbers, numbers.dropFirst()).allSatisfy { $0 < $1 })
             && claim.chosen.count <= configuration.limits.logWindow
     }
 

@@ -8,9 +8,9 @@
     // - The lowest view, or any, instead of the highest. A batch that is committed in a view conflicts with all others in the claims of
     //   f + 1 correct replicas, so that A1 leaves none but it; of batches that are not committed any will do.
     // - A second VIEW-CHANGE of one sender counted by the primary. They are kept by sender, so there is only one.
+    // - P of the last view only would be one (a batch that committed in a view, and whose next view ends before it prepares there again), but
+    //   no seed has led there yet.
     // - Q of the last view only. What a NEW-VIEW chose is pre-prepared again in its view. The mutant below sends no Q.
-    // Bugs that have tests of their own: several entries of one member in Q, and A2 ignored (NewViewChoiceTests); f + 1 equal answers to a
-    // read (ReadTests).
     extension MutantTests {
         static let mutants: [Mutant] = quorums + normalCase + durability + viewChanges + restarts + execution + clients
 
@@ -180,7 +180,7 @@
                 summary: "COMMITTED leaves before P is durable",
                 profile: "partition",
                 steps: 2_000,
-                seed: 121,
+                seed: 109,
                 rule: .certificates
             ),
             Mutant(
@@ -266,6 +266,30 @@
                 seed: 1,
                 rule: .certificates
             ),
+            Mutant(
+                mutation: .ignoresVouchers,
+                summary: "A2 is ignored",
+                profile: "view-change-forgery",
+                steps: 4000,
+                seed: 1,
+                rule: .onlyRealRequests
+            ),
+            Mutant(
+                mutation: .countsClaimsAsMembers,
+                summary: "several entries of one member in Q count as several members",
+                profile: "view-change-forgery",
+                steps: 4000,
+                seed: 1,
+                rule: .onlyRealRequests
+            ),
+            Mutant(
+                mutation: .countsMembersTwice,
+                summary: "a NEW-VIEW may name one VIEW-CHANGE several times",
+                profile: "new-view-stuffing",
+                steps: 4000,
+                seed: 1,
+                rule: .certificates
+            ),
         ]
 
         private static let restarts = [
@@ -308,6 +332,15 @@
                 steps: 1_000,
                 seed: 7,
                 rule: .oneHistory
+            ),
+            Mutant(
+                mutation: .votesWithoutStore,
+                summary: "a replica that lost its store votes at once",
+                profile: "twin-and-lost-store",
+                replicas: 7,
+                steps: 4000,
+                seed: 2,
+                rule: .noContradiction
             ),
         ]
 
@@ -409,9 +442,17 @@
                 summary: "a client takes f + 1 tentative replies",
                 profile: "two-faced",
                 switches: .pbft,
-                steps: 4_000,
-                seed: 68,
+                steps: 8_000,
+                seed: 22,
                 rule: .rightResults
+            ),
+            Mutant(
+                mutation: .readsFromFewer,
+                summary: "a client takes f + 1 equal answers to a read",
+                profile: "stale-reads",
+                steps: 4000,
+                seed: 5,
+                rule: .linearizable
             ),
         ]
     }

@@ -15,6 +15,7 @@
         let summary: String
         let profile: String
         var switches = ProtocolSwitches.aardvark
+        var replicas = 4
         let steps: Int
         /// The first seed, counted from 1, that showed it when this was written: so many seeds it took.
         let seed: UInt64
@@ -30,7 +31,7 @@
             let scenario = try Runs.scenario(
                 seed: seed,
                 profile,
-                keys: try Runs.keys(switches),
+                keys: try Runs.keys(replicas: replicas, switches),
                 switches: switches,
                 steps: steps
             ) { options in
