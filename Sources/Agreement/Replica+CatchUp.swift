@@ -107,12 +107,20 @@ extension Replica {
         stallNanoseconds = configuration.limits.stallNanoseconds
     }
 
-    /// The network may be whole again: pauses that have grown while nobody answered start anew. A time that is nearer stays, so that
-    /// a peer that connects again and again puts nothing off.
-    mutating func askSoon(_ now: ClockReading) {
+    /// A batch that was asked for has come. Answers are bounded, and need not begin with what is needed first: the rest is asked for
+    /// soon, and not after a pause that has grown while nothing was executed. A time that is nearer stays, so that a peer that answers
+    /// drop by drop puts nothing off.
+    mutating func askAgainSoon(_ now: ClockReading) {
         stallNanoseconds = configuration.limits.stallNanoseconds
         let soon = now.monotonic.advanced(byNanoseconds: stallNanoseconds)
         stallDeadline = stallDeadline.map { min($0, soon) }
+    }
+
+    /// The network may be whole again: pauses that have grown while nobody answered start anew. A time that is nearer stays, so that
+    /// a peer that connects again and again puts nothing off.
+    mutating func askSoon(_ now: ClockReading) {
+        askAgainSoon(now)
+        let soon = now.monotonic.advanced(byNanoseconds: stallNanoseconds)
         viewChangeResendNanoseconds = configuration.limits.stallNanoseconds
         viewChangeResend = viewChangeResend.map { min($0, soon) }
     }

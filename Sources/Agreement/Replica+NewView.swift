@@ -321,8 +321,9 @@ extension Replica {
             log[body.sequence].bodies.append(body.batch)
             commitIfPossible(body.sequence, into: &effects)
         } else {
-            drop(.uselessFetch, into: &effects)
+            return drop(.uselessFetch, into: &effects)
         }
+        askAgainSoon(now)
     }
 
     /// A peer is in an earlier view, or has left its last one and may not have heard of the beginning of this: it gets the NEW-VIEW, now and
