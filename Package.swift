@@ -171,7 +171,8 @@ let package = Package(
         .testTarget(
             name: "SimulationTests",
             dependencies: [
-                "Simulation", "Adversary", "Agreement", "Messages", "StateStore", "Cryptography", "aardvark-lab",
+                "Simulation", "Adversary", "Agreement", "Messages", "StateStore", "Cryptography", "TestSupport",
+                "aardvark-lab",
             ],
             swiftSettings: strict
         ),
@@ -209,6 +210,10 @@ let package = Package(
             ],
             swiftSettings: strict
         ),
-        .testTarget(name: "EndToEndTests", dependencies: ["aardvark-cli", "aardvark-lab"], swiftSettings: strict),
+        .testTarget(
+            name: "EndToEndTests",
+            dependencies: ["aardvark-cli", "aardvark-lab", "TestSupport"],
+            swiftSettings: strict
+        ),
     ]
 )

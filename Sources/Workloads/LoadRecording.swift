@@ -62,6 +62,62 @@ public struct LoadRecording: Sendable {
     }
 }
 
+/// As another process is told it: each latency that occurred, as the histogram keeps it, and how often.
+extension LoadRecording: Codable {
+    private enum CodingKeys: String, CodingKey {
+        case operations, invocations, failures, latencies
+    }
+
+    /// How often one latency occurred.
+    private struct Step: Codable {
+        let microseconds: UInt64
+        let count: UInt64
+    }
+
+    /// Writes what was recorded.
+    public func encode(to encoder: any Encoder) throws {
+        var fields = encoder.container(keyedBy: CodingKeys.self)
+        let operations = operationsByKind.map { ($0.key.rawValue, $0.value) }
+        try fields.encode(Dictionary(uniqueKeysWithValues: operations), forKey: .operations)
+        try fields.encode(invocations, forKey: .invocations)
+        try fields.encode(failuresByKind, forKey: .failures)
+        let steps = latencies.recordedValues().map { step in
+            // The histogram tells the upper end of a step, which may be above the longest latency.
+            Step(microseconds: min(step.value, Self.longestLatencyMicroseconds), count: step.count)
+        }
+        try fields.encode(steps, forKey: .latencies)
+    }
+
+    /// Reads what ``encode(to:)`` wrote.
+    ///
+    /// - Throws: `DecodingError` where it is nothing of the kind.
+    public init(from decoder: any Decoder) throws {
+        let fields = try decoder.container(keyedBy: CodingKeys.self)
+        for (name, count) in try fields.decode([String: UInt64].self, forKey: .operations) {
+            guard let kind = WorkloadOperation.Kind(rawValue: name) else {
+                throw DecodingError.dataCorruptedError(
+                    forKey: .operations,
+                    in: fields,
+                    debugDescription: "no kind of operations"
+                )
+            }
+            operationsByKind[kind] = count
+        }
+        invocations = try fields.decode(UInt64.self, forKey: .invocations)
+        failuresByKind = try fields.decode([String: UInt64].self, forKey: .failures)
+        for step in try fields.decode([Step].self, forKey: .latencies) {
+            // So many that no sum of them overflows.
+            guard step.count <= UInt64(UInt32.max), latencies.record(step.microseconds, count: step.count) else {
+                throw DecodingError.dataCorruptedError(
+                    forKey: .latencies,
+                    in: fields,
+                    debugDescription: "a latency out of bounds"
+                )
+            }
+        }
+    }
+}
+
 /// A distribution of latencies in a few numbers, all in microseconds; all 0 when nothing was recorded.
 public struct LatencySummary: Hashable, Sendable {
     /// The arithmetic mean.

@@ -1,4 +1,5 @@
 import Foundation
+import TestSupport
 import Testing
 
 /// Disks that do not let a replica use its store.
@@ -17,7 +18,7 @@ struct StoreRefusalTests {
             #expect(try await first.ending() == .exit(0), "\(first.errors)")
             // In a name space of its own, so that the mount ends with the process.
             let mount = "mount --bind cluster/data cluster/data && mount -o remount,ro,bind cluster/data cluster/data"
-            let command = ([try Program.url().path] + replica).joined(separator: " ")
+            let command = ([try BuiltProgram.url("aardvark").path] + replica).joined(separator: " ")
             let process = try ChildProcess(
                 URL(filePath: "/usr/bin/unshare"),
                 ["--mount", "/bin/sh", "-c", "\(mount) && exec \(command)"],

@@ -1,13 +1,14 @@
 import Aardvark
 import Adversary
-import Cryptography
 import Foundation
-import Logging
 import Messages
 import Workloads
 
 /// One run of one protocol under one profile, with real processes.
 struct AttackRun {
+    /// How long correct replicas may take to have the same checkpoint when the load is over.
+    private static let levelling = Duration.seconds(5)
+
     private let plan: AttackPlan
     private let variant: ProtocolVariant
     private let profile: Profile
@@ -61,14 +62,24 @@ struct AttackRun {
             orders: orders,
             faulty: observer.faulty
         )
-        try await cluster.waitUntilServing()
+        let load = try await cluster.startLoad(
+            programs: plan.programs,
+            LoadOrders(
+                clients: plan.clients,
+                window: plan.window,
+                bundle: plan.bundle,
+                workload: plan.workload,
+                seed: plan.seed,
+                seconds: plan.phases.total
+            )
+        )
         try await cluster.startClients(
             programs: plan.programs,
             orders: orders,
             load: (plan.window, plan.bundle),
             clients: observer.faultyClients
         )
-        var run = try await measure(cluster, observer)
+        var run = try await measure(cluster, load, observer)
         if run.failure == nil, run.verdicts.allSatisfy(\.held) {
             cluster.stop()
             try? FileManager.default.removeItem(atPath: directory)
@@ -78,41 +89,24 @@ struct AttackRun {
         return run
     }
 
-    private func measure(_ cluster: LabCluster, _ newObserver: RunObserver) async throws -> AttackResults.Run {
+    private func measure(
+        _ cluster: LabCluster,
+        _ load: LoadProcess,
+        _ newObserver: RunObserver
+    ) async throws -> AttackResults.Run {
         var observer = newObserver
-        var settings = WorkloadSettings()
-        settings.seed = plan.seed
-        settings.run = .random(in: .min ... .max)
-        let workload = WorkloadPlan(plan.workload, settings)
-        let clients = try await connect(cluster.file)
-        let generators = clients.enumerated().map { index, client in
-            LoadGenerator(
-                clients: [(submitter: client, source: workload.source(client: index))],
-                slots: plan.window * plan.bundle
-            )
-        }
         let startedAt = Date.now.ISO8601Format()
-        let loads: [[LoadSample]]
-        do {
-            loads = try await load(generators, cluster, &observer)
-        } catch {
-            for client in clients { await client.shutdown() }
-            throw error
-        }
-        for generator in generators { _ = try await generator.stop(waitingNanoseconds: 12_000_000_000) }
-        await level(cluster, &observer)
+        try await attack(cluster, load, &observer)
+        try await level(load, &observer)
         var verdicts = [observer.history]
         var failure: String?
-        if let ledger = workload.ledger, let reader = clients.first {
-            do {
-                let audit = try await ledger.audit { try await Self.read($0, through: reader) }
-                verdicts.append(Self.verdict(audit))
-            } catch {
-                failure = "what was written cannot be read back after the run: \(error)"
-            }
+        do {
+            if let audit = try await audit(load) { verdicts.append(Self.verdict(audit)) }
+        } catch let error as OperatorError {
+            failure = error.sentence
         }
-        for client in clients { await client.shutdown() }
         let attackers = observer.attackers(cluster)
+        let loads = observer.seconds
         return AttackResults.Run(
             protocolName: variant.rawValue,
             profile: profile.name,
@@ -125,7 +119,7 @@ struct AttackRun {
             isOutOfModel: profile.isOutOfModel,
             load: [AttackResults.LoadStep(startSeconds: 0, clients: plan.clients)],
             phases: phases(loads),
-            samples: observer.samples(loads),
+            samples: observer.samples,
             events: observer.events,
             clientShares: shares(loads),
             verdicts: verdicts,
@@ -134,89 +128,56 @@ struct AttackRun {
         )
     }
 
-    private func connect(_ file: ClusterFile) async throws -> [Client] {
-        var configuration = Client.Configuration()
-        configuration.window = plan.window
-        configuration.bundle = plan.bundle
-        var clients: [Client] = []
-        for member in file.clients.prefix(plan.clients) {
-            let client = try Client(
-                cluster: file,
-                client: ClientID(member.id),
-                key: file.key(of: .client(member.id)),
-                configuration: configuration,
-                logger: Logger(label: "aardvark.lab") { _ in SwiftLogNoOpLogHandler() }
-            )
-            clients.append(client)
-            do {
-                try await client.start()
-            } catch {
-                for client in clients { await client.shutdown() }
-                throw OperatorError(.unavailable, "client \(member.id) cannot use the new cluster: \(error)")
+    /// Lets all clients send for the whole run, and the attack begin and end in between.
+    private func attack(_ cluster: LabCluster, _ load: LoadProcess, _ observer: inout RunObserver) async throws {
+        let seconds = plan.phases.total
+        let start = ContinuousClock.now
+        load.beginLoad()
+        let attackStart = plan.phases.warmup + plan.phases.faultFree
+        for second in 0..<seconds {
+            if second == attackStart || second == attackStart + plan.phases.attack {
+                switchAttack(cluster, &observer, second, begins: second == attackStart)
             }
+            try await Task.sleep(until: start + .seconds(second + 1), clock: .continuous)
+            for report in try load.newReports() { observer.take(report) }
+            let isAttacked = second >= attackStart && second < attackStart + plan.phases.attack
+            let what = isAttacked ? profile.summary : "no attack"
+            onProgress("\(name)  \(second + 1)/\(seconds) s  \(observer.rate) operations/s  \(what)")
         }
-        return clients
+        while !observer.isLoadOver {
+            for report in try await load.reports() { observer.take(report) }
+        }
     }
 
-    /// Lets all clients send for the whole run, and the attack begin and end in between.
-    private func load(
-        _ generators: [LoadGenerator],
-        _ cluster: LabCluster,
-        _ observer: inout RunObserver
-    ) async throws -> [[LoadSample]] {
-        let seconds = plan.phases.total
-        return try await withThrowingTaskGroup(of: (Int, [LoadSample]).self) { group in
-            for (index, generator) in generators.enumerated() {
-                generator.setActiveClients(1)
-                group.addTask { (index, try await generator.hold(forNanoseconds: UInt64(seconds) * 1_000_000_000)) }
-            }
-            let start = ContinuousClock.now
-            let attackStart = plan.phases.warmup + plan.phases.faultFree
-            for second in 0..<seconds {
-                if second == attackStart || second == attackStart + plan.phases.attack {
-                    let begins = second == attackStart
-                    for replica in observer.faulty {
-                        cluster.signal(begins ? SIGUSR1 : SIGUSR2, to: replica)
-                        observer.note(second, "replica \(replica)", begins ? profile.summary : "is correct again")
-                    }
-                    for client in observer.faultyClients {
-                        cluster.signal(begins ? SIGUSR1 : SIGUSR2, to: client)
-                        observer.note(
-                            second,
-                            "client \(client.rawValue)",
-                            begins ? profile.summary : "is correct again"
-                        )
-                    }
-                }
-                // By the clock of the run, so that a late sample delays none of those after it.
-                try await Task.sleep(until: start + .seconds(second + 1), clock: .continuous)
-                observer.take(await cluster.statuses())
-                let isAttacked = second >= attackStart && second < attackStart + plan.phases.attack
-                let what = isAttacked ? profile.summary : "no attack"
-                onProgress("\(name)  \(second + 1)/\(seconds) s  \(observer.rate) operations/s  \(what)")
-            }
-            var samples = [[LoadSample]](repeating: [], count: generators.count)
-            for try await (index, part) in group { samples[index] = part }
-            return samples
+    /// Tells all attackers to begin, or to be correct again.
+    private func switchAttack(_ cluster: LabCluster, _ observer: inout RunObserver, _ second: Int, begins: Bool) {
+        let what = begins ? profile.summary : "is correct again"
+        for replica in observer.faulty {
+            cluster.signal(begins ? SIGUSR1 : SIGUSR2, to: replica)
+            observer.note(second, "replica \(replica)", what)
+        }
+        for client in observer.faultyClients {
+            cluster.signal(begins ? SIGUSR1 : SIGUSR2, to: client)
+            observer.note(second, "client \(client.rawValue)", what)
         }
     }
 
     /// Waits until the correct replicas have taken the same checkpoint, but not for ever.
-    private func level(_ cluster: LabCluster, _ observer: inout RunObserver) async {
-        for _ in 0..<20 {
-            observer.take(await cluster.statuses())
-            if observer.isLevel { return }
-            // Nothing tells when a replica has taken a checkpoint, so it is asked again.
-            try? await Task.sleep(for: .milliseconds(250))
+    private func level(_ load: LoadProcess, _ observer: inout RunObserver) async throws {
+        let deadline = ContinuousClock.now + Self.levelling
+        while !observer.isLevel, ContinuousClock.now < deadline {
+            for report in try await load.reports() { observer.take(report) }
         }
     }
 
-    /// Reads with patience: after an attack a service may need some time.
-    private static func read(_ operation: [UInt8], through client: Client) async throws -> [UInt8] {
-        for _ in 1..<4 {
-            if let result = try? await client.invoke(operation, isReadOnly: true) { return result }
+    /// Has the clients read back what they wrote.
+    private func audit(_ load: LoadProcess) async throws -> AuditVerdict? {
+        load.beginAudit()
+        while true {
+            for report in try await load.reports() {
+                if case .audited(let verdict) = report { return verdict }
+            }
         }
-        return try await client.invoke(operation, isReadOnly: true)
     }
 
     /// Why a run shows nothing where its attackers did nothing; nil where they did.
@@ -238,7 +199,7 @@ struct AttackRun {
         )
     }
 
-    private func phases(_ loads: [[LoadSample]]) -> [AttackResults.Phase] {
+    private func phases(_ loads: [LoadSecond]) -> [AttackResults.Phase] {
         var start = 0
         let lengths: [(AttackResults.Phase.Kind, Int)] = [
             (.warmup, plan.phases.warmup), (.faultFree, plan.phases.faultFree), (.attack, plan.phases.attack),
@@ -247,9 +208,7 @@ struct AttackRun {
         return lengths.map { kind, length in
             defer { start += length }
             var total = LoadRecording()
-            for samples in loads {
-                for sample in samples.dropFirst(start).prefix(length) { total.add(sample.recording) }
-            }
+            for second in loads.dropFirst(start).prefix(length) { total.add(second.recording) }
             return AttackResults.Phase(
                 kind: kind,
                 startSeconds: Double(start),
@@ -261,16 +220,18 @@ struct AttackRun {
         }
     }
 
-    private func shares(_ loads: [[LoadSample]]) -> [AttackResults.ClientShare] {
+    private func shares(_ loads: [LoadSecond]) -> [AttackResults.ClientShare] {
         let before = plan.phases.warmup
         let attack = before + plan.phases.faultFree
-        return loads.enumerated().map { index, samples in
-            let operations = { (part: ArraySlice<LoadSample>) in part.reduce(0) { $0 + $1.recording.operations } }
+        return (0..<plan.clients).map { index in
+            let operations = { (part: ArraySlice<LoadSecond>) in
+                part.reduce(0) { $0 + (index < $1.operations.count ? $1.operations[index] : 0) }
+            }
             return AttackResults.ClientShare(
                 client: UInt64(index),
                 isVictim: profile.name == "starve-client" && index == 0,
-                faultFreeOperations: operations(samples.dropFirst(before).prefix(plan.phases.faultFree)),
-                attackOperations: operations(samples.dropFirst(attack).prefix(plan.phases.attack))
+                faultFreeOperations: operations(loads.dropFirst(before).prefix(plan.phases.faultFree)),
+                attackOperations: operations(loads.dropFirst(attack).prefix(plan.phases.attack))
             )
         }
     }

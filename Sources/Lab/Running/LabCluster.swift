@@ -1,17 +1,14 @@
 import Aardvark
-import Cryptography
 import Foundation
 import Messages
 
-/// The replicas of one run as child processes. They end when this process does, in whatever way.
+/// The replicas and clients of one run as child processes. They end when this process does, in whatever way.
 final class LabCluster {
     let file: ClusterFile
     private let directory: String
-    private let probe: (identity: Identity, key: SigningKey)
-    private var processes: [Process] = []
-    private var attackers: [ClientID: Process] = [:]
-    // Each child's standard input: it stops when nobody holds the other end any more.
-    private var lifelines: [Pipe] = []
+    private var replicas: [LabProcess] = []
+    private var load: LoadProcess?
+    private var attackers: [ClientID: LabProcess] = [:]
 
     /// Makes the files of a new cluster; no process is started.
     init(_ plan: ClusterFile.Plan, in directory: String) async throws {
@@ -20,8 +17,6 @@ final class LabCluster {
         let created = try await ClusterFile.create(plan, path: "\(directory)/cluster.yaml")
         try created.write()
         file = created.file
-        let identity = Identity(role: .administrator, number: 0)
-        probe = (identity, try created.file.key(of: identity))
     }
 
     /// Starts every replica.
@@ -35,14 +30,30 @@ final class LabCluster {
         for number in file.replicas.indices {
             let common = ["--cluster", file.path, "--id", "\(number)"]
             let name = "replica-\(number)"
+            var words: [String]
             if faulty.contains(number) {
-                let words = orders.reporting(to: report(of: name)).arguments
-                processes.append(try launch("\(programs)/aardvark-lab", ["byzantine"] + common + words, name))
+                words = ["\(programs)/aardvark-lab", "byzantine"] + common
+                words += orders.reporting(to: report(of: name)).arguments
             } else {
-                var words = ["replica"] + common + ["--log-level", "notice", "--lifeline"]
+                words = ["\(programs)/aardvark", "replica"] + common + ["--log-level", "notice", "--lifeline"]
                 if file.durability != .none { words.append("--create") }
-                if isRecorded { words.append(contentsOf: ["--record", "\(directory)/\(name).recording"]) }
-                processes.append(try launch("\(programs)/aardvark", words, name))
+                if isRecorded { words += ["--record", "\(directory)/\(name).recording"] }
+            }
+            replicas.append(try LabProcess(words, log: "\(directory)/\(name).log"))
+        }
+    }
+
+    /// Starts the correct clients, and waits until all of them are connected and all replicas serve.
+    func startLoad(programs: String, _ orders: LoadOrders) async throws -> LoadProcess {
+        let words = ["\(programs)/aardvark-lab", "load", "--cluster", file.path] + orders.arguments
+        let load = try LoadProcess(words, log: "\(directory)/clients.log")
+        self.load = load
+        while true {
+            for report in try await load.reports() {
+                if case .ready = report { return load }
+            }
+            if let ended = replicas.firstIndex(where: { !$0.isRunning }) {
+                throw OperatorError(.unavailable, "replica \(ended) ended; see \(directory)/replica-\(ended).log")
             }
         }
     }
@@ -62,10 +73,11 @@ final class LabCluster {
     ) async throws {
         for client in clients {
             let name = "client-\(client.rawValue)"
-            var words = ["byzantine-client", "--cluster", file.path, "--id", "\(client.rawValue)"]
+            var words = ["\(programs)/aardvark-lab", "byzantine-client"]
+            words += ["--cluster", file.path, "--id", "\(client.rawValue)"]
             words += ["--window", "\(load.window)", "--bundle", "\(load.bundle)"]
             words += orders.reporting(to: report(of: name)).arguments
-            attackers[client] = try launch("\(programs)/aardvark-lab", words, name)
+            attackers[client] = try LabProcess(words, log: "\(directory)/\(name).log")
         }
         let deadline = ContinuousClock.now + .seconds(30)
         for (client, process) in attackers {
@@ -86,61 +98,22 @@ final class LabCluster {
     /// How often an attacker, for example `replica-0`, did something, as far as it said.
     func actions(of name: String) -> UInt64? { AttackSwitch.actions(reportedTo: report(of: name)) }
 
-    private func launch(_ program: String, _ words: [String], _ name: String) throws -> Process {
-        let process = Process()
-        process.executableURL = URL(filePath: program)
-        process.arguments = words
-        let log = try FileAccess.create("\(directory)/\(name).log", what: "log file", mode: 0o644)
-        let lifeline = Pipe()
-        process.standardInput = lifeline
-        process.standardOutput = log
-        process.standardError = log
-        do {
-            try process.run()
-        } catch {
-            throw OperatorError(.unavailable, "\(program): \(name) cannot be started: \(error)")
-        }
-        try? log.close()
-        lifelines.append(lifeline)
-        return process
-    }
-
-    /// What each replica says of itself; nil where none is said in time.
-    func statuses() async -> [ReplicaStatus?] {
-        await StatusProbe.query(cluster: file, identity: probe.identity, key: probe.key, timeout: .milliseconds(900))
-    }
-
-    /// Waits until all replicas answer.
-    func waitUntilServing() async throws {
-        let deadline = ContinuousClock.now + .seconds(30)
-        while ContinuousClock.now < deadline {
-            if await statuses().allSatisfy({ $0 != nil }) { return }
-            if let ended = processes.firstIndex(where: { !$0.isRunning }) {
-                throw OperatorError(.unavailable, "replica \(ended) ended; see \(directory)/replica-\(ended).log")
-            }
-            // A replica says nothing when it begins to serve, so it is asked again.
-            try await Task.sleep(for: .milliseconds(100))
-        }
-        throw OperatorError(.unavailable, "not all replicas serve after 30 s; their logs are in \(directory)")
-    }
-
     /// Sends a signal to a replica.
     func signal(_ signal: Int32, to replica: Int) {
-        if processes[replica].isRunning { kill(processes[replica].processIdentifier, signal) }
+        replicas[replica].signal(signal)
     }
 
     /// Sends a signal to a faulty client.
     func signal(_ signal: Int32, to client: ClientID) {
-        if let process = attackers[client], process.isRunning { kill(process.processIdentifier, signal) }
+        attackers[client]?.signal(signal)
     }
 
     /// Ends all processes and waits for their end.
     func stop() {
-        let all = processes + attackers.values
-        for process in all where process.isRunning { kill(process.processIdentifier, SIGKILL) }
-        for process in all { process.waitUntilExit() }
-        processes = []
+        for process in replicas + attackers.values { process.stop() }
+        load?.stop()
+        replicas = []
         attackers = [:]
-        lifelines = []
+        load = nil
     }
 }

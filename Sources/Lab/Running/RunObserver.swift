@@ -8,6 +8,10 @@ struct RunObserver {
     /// The clients that misbehave.
     let faultyClients: [ClientID]
     private(set) var events: [AttackResults.Event] = []
+    /// What clients did, second by second.
+    private(set) var seconds: [LoadSecond] = []
+    /// Whether the clients have stopped.
+    private(set) var isLoadOver = false
     private var rounds: [[ReplicaStatus?]] = []
     /// For each checkpoint, which root which correct replica has.
     private var roots: [UInt64: [Int: UInt64]] = [:]
@@ -21,7 +25,16 @@ struct RunObserver {
         events.append(AttackResults.Event(atSeconds: Double(second), actor: actor, text: text))
     }
 
-    mutating func take(_ statuses: [ReplicaStatus?]) {
+    mutating func take(_ report: LoadReport) {
+        switch report {
+        case .statuses(let statuses): take(LoadReport.decode(statuses))
+        case .second(let second): seconds.append(second)
+        case .stopped: isLoadOver = true
+        case .ready, .audited, .failed: break
+        }
+    }
+
+    private mutating func take(_ statuses: [ReplicaStatus?]) {
         rounds.append(statuses)
         for status in correct(statuses) {
             let sequence = status.value("checkpoint_sequence")
@@ -70,10 +83,8 @@ struct RunObserver {
     }
 
     /// The run second by second: what clients measured beside what replicas said.
-    func samples(_ loads: [[LoadSample]]) -> [AttackResults.Sample] {
-        (0..<(loads.map(\.count).min() ?? 0)).map { second in
-            var total = LoadRecording()
-            for samples in loads { total.add(samples[second].recording) }
+    var samples: [AttackResults.Sample] {
+        seconds.enumerated().map { second, load in
             let now = second < rounds.count ? rounds[second] : []
             let before = second > 0 && second <= rounds.count ? rounds[second - 1] : []
             let told = correct(now)
@@ -81,10 +92,10 @@ struct RunObserver {
             let agreed = views.flatMap { 2 * $0.value.count > told.count ? $0.value.first : nil }
             return AttackResults.Sample(
                 startSeconds: Double(second),
-                durationSeconds: loads[0][second].seconds,
-                operations: total.operations,
-                errors: total.failures,
-                latency: AttackResults.Latency(total),
+                durationSeconds: load.seconds,
+                operations: load.recording.operations,
+                errors: load.recording.failures,
+                latency: AttackResults.Latency(load.recording),
                 view: agreed?.view.rawValue,
                 primary: agreed?.primary.index,
                 replicas: now.compactMap { $0 }.map { status in

@@ -1,28 +1,7 @@
 import Foundation
 import Synchronization
+import TestSupport
 import Testing
-
-/// The programs that were built with these tests.
-enum Program {
-    /// Finds one in the directory of the built products, which is above the test bundle wherever that is run from.
-    static func url(_ name: String = "aardvark") throws -> URL {
-        let starts = CommandLine.arguments.filter { $0.contains("/") } + [Bundle.main.executablePath].compactMap(\.self)
-        for start in starts {
-            var directory = URL(filePath: start).deletingLastPathComponent()
-            for _ in 0..<5 {
-                let candidate = directory.appending(path: name)
-                var isDirectory: ObjCBool = false
-                if unsafe FileManager.default.fileExists(atPath: candidate.path, isDirectory: &isDirectory),
-                    !isDirectory.boolValue
-                {
-                    return candidate
-                }
-                directory.deleteLastPathComponent()
-            }
-        }
-        throw Failure("\(name) is not beside the tests: \(starts)")
-    }
-}
 
 /// Why a test cannot go on.
 struct Failure: Error, CustomStringConvertible {
@@ -46,7 +25,7 @@ final class Workspace: Sendable {
     private static let nextPort = Mutex(Int.random(in: 200...280) * 100)
 
     private init() throws {
-        program = try Program.url()
+        program = try BuiltProgram.url("aardvark")
         directory = FileManager.default.temporaryDirectory.appending(path: "aardvark-tests-\(UUID())")
         try FileManager.default.createDirectory(at: directory, withIntermediateDirectories: true)
     }
@@ -104,7 +83,7 @@ final class Workspace: Sendable {
 
     /// Runs `aardvark-lab` to its end.
     func runLab(_ arguments: String...) async throws -> Outcome {
-        let process = try start(arguments, program: Program.url("aardvark-lab"))
+        let process = try start(arguments, program: BuiltProgram.url("aardvark-lab"))
         let ending = try await process.ending()
         return Outcome(ending: ending, output: process.output, errors: process.errors)
     }

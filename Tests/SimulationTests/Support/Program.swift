@@ -1,4 +1,5 @@
 import Foundation
+import TestSupport
 
 /// The built `aardvark-lab`, run as a process.
 enum Program {
@@ -8,31 +9,9 @@ enum Program {
         let errors: String
     }
 
-    struct Missing: Error {}
-
-    /// Next to the test bundle, wherever that is.
-    private static func url() throws -> URL {
-        let starts = CommandLine.arguments.filter { $0.contains("/") } + [Bundle.main.executablePath].compactMap(\.self)
-        for start in starts {
-            var directory = URL(filePath: start).deletingLastPathComponent()
-            while directory.path.count > 1 {
-                let candidate = directory.appending(path: "aardvark-lab")
-                if FileManager.default.isExecutableFile(atPath: candidate.path), !isDirectory(candidate) {
-                    return candidate
-                }
-                directory.deleteLastPathComponent()
-            }
-        }
-        throw Missing()
-    }
-
-    private static func isDirectory(_ url: URL) -> Bool {
-        (try? url.resourceValues(forKeys: [.isDirectoryKey]).isDirectory) ?? false
-    }
-
     static func run(_ arguments: String) throws -> Result {
         let process = Process()
-        process.executableURL = try url()
+        process.executableURL = try BuiltProgram.url("aardvark-lab")
         process.arguments = arguments.split(separator: " ").map(String.init)
         let output = Pipe()
         let errors = Pipe()
