@@ -116,7 +116,7 @@ let package = Package(
             name: "Lab",
             dependencies: [
                 "Aardvark", "Adversary", "Agreement", "Cryptography", "Invariants", "KeyValueService", "Messages",
-                "Workloads",
+                "Simulation", "Workloads",
                 logging, lifecycle, .product(name: "UnixSignals", package: "swift-service-lifecycle"),
             ],
             swiftSettings: strict

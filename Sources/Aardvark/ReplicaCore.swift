@@ -552,12 +552,28 @@ final class ReplicaCore {
                 .init("macs_checked", verifier.macsChecked),
                 .init("checkpoint_sequence", lastCheckpoint?.sequence.rawValue ?? 0, .gauge),
                 .init("checkpoint_root_prefix", lastCheckpoint?.root.prefix ?? 0, .gauge),
-            ] + gauges + shell
+            ] + gauges + blacklist + shell
         )
     }
 }
 
 extension ReplicaCore {
+    /// The most clients, and the most replicas, that the status names as blacklisted.
+    private static let mostNamed = 8
+
+    /// Who is blacklisted, by name as far as a status has room for it.
+    private var blacklist: [ReplicaStatus.Counter] {
+        var names: (clients: [String], replicas: [String]) = ([], [])
+        for source in engine.blacklist {
+            switch source {
+            case .client(let client): names.clients.append("client_\(client.rawValue)_blacklisted")
+            case .forwarded(let replica): names.replicas.append("peer_\(replica.index)_blacklisted")
+            }
+        }
+        let named = names.clients.prefix(Self.mostNamed) + names.replicas.prefix(Self.mostNamed)
+        return named.map { .init($0, 1, .gauge) }
+    }
+
     /// What the watch over the primary goes by now; nothing where it is off.
     private var gauges: [ReplicaStatus.Counter] {
         guard let watch = engine.watchStatus else { return [] }

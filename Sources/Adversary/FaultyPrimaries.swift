@@ -315,17 +315,19 @@ public struct EquivocatingPrimary: ReplicaBehaviour {
     }
 }
 
-/// `skip-sequence`: a primary that leaves a gap in the numbers and goes on after it.
+/// `skip-sequence`: a primary that leaves a gap in the numbers, some proposals after its first, and goes on after it.
 ///
 /// Both: nothing after the gap is executed; the primary is replaced by the request timer (PBFT) or the progress timer (Aardvark).
 /// Source: PBFT section 4.2 (the low and high water marks bound the gap).
 public struct SkipSequence: ReplicaBehaviour {
-    private let first: UInt64
+    private let distance: UInt64
     private let gap: UInt64
+    /// The first number that it leaves out; the end of numbers until it has proposed something.
+    private var first = UInt64.max
 
-    /// Leaves out `gap` numbers from `first` on.
-    public init(first: UInt64, gap: UInt64) {
-        self.first = first
+    /// Leaves out `gap` numbers from `distance` after its first proposal on.
+    public init(after distance: UInt64, gap: UInt64) {
+        self.distance = distance
         self.gap = gap
     }
 
@@ -334,6 +336,7 @@ public struct SkipSequence: ReplicaBehaviour {
         PeerMessage
     > {
         guard faulty.isPrimary else { return .pass }
+        if first == .max, case .prePrepare(let said) = message { first = said.sequence.rawValue &+ distance }
         switch message {
         case .prePrepare(let said) where said.sequence.rawValue >= first:
             let moved = SequenceNumber(said.sequence.rawValue &+ gap)
@@ -352,9 +355,9 @@ public struct SkipSequence: ReplicaBehaviour {
         from peer: ReplicaID,
         as faulty: inout FaultyReplica
     ) -> Fate<PeerMessage> {
-        guard faulty.isPrimary, case .vote(let heard) = message, heard.sequence.rawValue >= first &+ gap else {
-            return .pass
-        }
+        guard faulty.isPrimary, first < .max, case .vote(let heard) = message,
+            heard.sequence.rawValue >= first &+ gap
+        else { return .pass }
         let moved = SequenceNumber(heard.sequence.rawValue - gap)
         return .replace(.vote(Vote(heard.phase, view: heard.view, sequence: moved, digest: heard.digest)))
     }

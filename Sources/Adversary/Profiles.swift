@@ -144,6 +144,16 @@ public enum Profiles {
             return ExcludeAndMute(excluded: setting.random.sample(setting.size.faults, of: backups))
         },
         primary("smart", "just as slow as it may be", needs: []) { _ in SmartPrimary(RobustnessLimits.Monitoring()) },
+        Profile(
+            "smart-spike",
+            .primary,
+            demand: .spike,
+            "just as slow as it may be, while the load grows from one client to all, and back"
+        ) { setting in
+            setting.size.members.prefix(setting.size.faults).map {
+                NamedFault("\($0) smart", .replica($0, SmartPrimary(RobustnessLimits.Monitoring())))
+            }
+        },
         primary("small-batches", "one request a batch", needs: []) { _ in SmallBatches() },
         primary("starve-client", "never orders one client's requests") { setting in
             StarveClient(victim: setting.clients.first ?? ClientID(1))
@@ -168,7 +178,7 @@ public enum Profiles {
             return liars + [partition([backup], setting.span(longest: setting.end), &setting)]
         },
         primary("skip-sequence", "leaves a gap in the numbers") { setting in
-            SkipSequence(first: setting.random.within(1...40), gap: setting.random.within(1...4))
+            SkipSequence(after: setting.random.within(0...39), gap: setting.random.within(1...4))
         },
         primary("bad-mac-to-some", "proposals that some backups cannot check") { setting in
             let backups = Array(setting.size.members.dropFirst(setting.size.faults))

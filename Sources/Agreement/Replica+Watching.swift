@@ -234,6 +234,10 @@ public struct PrimaryWatchStatus: Sendable, Hashable {
 }
 
 extension Replica {
+    /// Who is blacklisted here (Aardvark section 5.1): clients before replicas, each in the order of their numbers; nobody where requests
+    /// are not signed.
+    public var blacklist: [RequestSource] { admission?.blacklist(of: configuration.size.members) ?? [] }
+
     /// What the watch over the primary goes by now; nil where it is off.
     public var watchStatus: PrimaryWatchStatus? {
         guard let monitor = primaryWatch?.monitor else { return nil }

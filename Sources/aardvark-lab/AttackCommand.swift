@@ -2,6 +2,7 @@ import Aardvark
 import Adversary
 import ArgumentParser
 import Foundation
+import Invariants
 import Lab
 import Messages
 import UnixSignals
@@ -22,50 +23,61 @@ struct AttackCommand: AsyncParsableCommand {
             whose attackers never did anything counts as failed. `aardvark-lab profiles` says which profiles run with real \
             processes. All processes share this machine, so an attacker's own work slows its victims down.
 
+            A scenario file (there are some in Config/scenarios) says all this at once, and how the number of clients changes during \
+            the attack. Options beside it go before what it says.
+
               aardvark-lab attack --profiles none,silent,delay-100ms --seconds 10 --repeat 1
+              aardvark-lab attack --scenario Config/scenarios/quick.yaml
             """
     )
 
     @Option(
+        help: ArgumentHelp("What to run, as a file.", valueName: "file"),
+        completion: .file(extensions: ["yaml"])
+    )
+    var scenario: String?
+
+    @Option(
         name: .customLong("protocols"),
         help: ArgumentHelp(
-            "Protocols, with commas between them: \(ProtocolVariant.allCases.map(\.rawValue).joined(separator: ", "))."
+            "Protocols, with commas between them: \(ProtocolVariant.allCases.map(\.rawValue).joined(separator: ", ")). "
+                + "(default: pbft,aardvark)"
         )
     )
-    var protocolNames = "pbft,aardvark"
+    var protocolNames: String?
 
-    @Option(help: "Profiles, with commas between them, or all.")
-    var profiles = "none,silent,delay-100ms"
+    @Option(help: "Profiles, with commas between them, or all. (default: none,silent,delay-100ms)")
+    var profiles: String?
 
-    @Option(help: "How many replicas: 4, 7, 10 or 13.")
-    var replicas = 4
+    @Option(help: "How many replicas: 4, 7, 10 or 13. (default: 4)")
+    var replicas: Int?
 
-    @Option(help: "How long an attack is; half of it goes before and after.")
-    var seconds = 20
+    @Option(help: "How long an attack is; half of it goes before and after. Not with a scenario. (default: 20)")
+    var seconds: Int?
 
-    @Option(name: .customLong("repeat"), help: "How often each pair of protocol and profile is run.")
-    var repeats = 3
+    @Option(name: .customLong("repeat"), help: "How often each pair of protocol and profile is run. (default: 3)")
+    var repeats: Int?
 
-    @Option(help: "Correct clients.")
-    var clients = 8
+    @Option(help: "Correct clients. Not with a scenario. (default: 8)")
+    var clients: Int?
 
-    @Option(help: "Faulty clients, where a profile has any.")
-    var faultyClients = 1
+    @Option(help: "Faulty clients, where a profile has any. (default: 1)")
+    var faultyClients: Int?
 
-    @Option(help: "Requests that each client keeps outstanding.")
-    var window = 4
+    @Option(help: "Requests that each client keeps outstanding. (default: 4)")
+    var window: Int?
 
-    @Option(help: "Operations in each request.")
-    var bundle = 1
+    @Option(help: "Operations in each request. (default: 1)")
+    var bundle: Int?
 
-    @Option(help: "What clients ask for: audit or null.")
-    var workload = "audit"
+    @Option(help: "What clients ask for: audit or null. (default: audit)")
+    var workload: String?
 
-    @Option(help: "What the replicas' state survives: power-loss, process-crash or none.")
-    var durability = "none"
+    @Option(help: "What the replicas' state survives: power-loss, process-crash or none. (default: none)")
+    var durability: String?
 
-    @Option(help: "The seed of all random choices.")
-    var seed: UInt64 = 1
+    @Option(help: "The seed of all random choices. (default: 1)")
+    var seed: UInt64?
 
     @Option(help: ArgumentHelp("Where the results go.", valueName: "dir"))
     var output = "attack-results"
@@ -79,10 +91,14 @@ struct AttackCommand: AsyncParsableCommand {
     func validate() throws {
         for (value, range, name) in [
             (replicas, 4...13, "--replicas"), (seconds, 1...3_600, "--seconds"), (repeats, 1...100, "--repeat"),
-            (clients, 1...1_000, "--clients"),
-            (faultyClients, 1...100, "--faulty-clients"), (window, 1...64, "--window"), (bundle, 1...64, "--bundle"),
-        ] where !range.contains(value) {
+            (clients, 1...1_000, "--clients"), (faultyClients, 1...100, "--faulty-clients"),
+            (window, 1...64, "--window"), (bundle, 1...64, "--bundle"),
+        ] {
+            guard let value, !range.contains(value) else { continue }
             throw ValidationError("\(name) is \(range.lowerBound) to \(range.upperBound)")
+        }
+        if scenario != nil, seconds != nil || clients != nil {
+            throw ValidationError("A scenario says itself how long an attack is, and how many clients there are.")
         }
     }
 
@@ -128,46 +144,86 @@ struct AttackCommand: AsyncParsableCommand {
             output: output,
             command: (["aardvark-lab"] + CommandLine.arguments.dropFirst()).joined(separator: " ")
         )
-        plan.protocols = try protocolNames.split(separator: ",").map { word in
-            guard let variant = ProtocolVariant(rawValue: String(word)) else {
-                let names = ProtocolVariant.allCases.map(\.rawValue).joined(separator: ", ")
-                throw OperatorError(.usage, "--protocols: \(word) cannot be run; there are \(names)")
-            }
-            return variant
+        if let scenario { try take(scenario, into: &plan) }
+        if let protocolNames {
+            plan.protocols = try protocolNames.split(separator: ",").map { try Self.variant(String($0)) }
         }
-        plan.profiles =
-            profiles == "all"
-            ? AttackProfiles.all
-            : try profiles.split(separator: ",").map { word in
-                if let profile = AttackProfiles.named(String(word)) { return profile }
-                let reason = Profiles.named(String(word)).flatMap(AttackProfiles.reasonForSimulatorOnly)
-                throw OperatorError(
-                    .usage,
-                    reason.map { "--profiles: \(word) runs in the simulator only: it \($0)" }
-                        ?? "--profiles: there is no profile \(word); aardvark-lab profiles lists them"
-                )
-            }
+        if scenario == nil || profiles != nil {
+            plan.profiles = try Self.profiles(profiles ?? "none,silent,delay-100ms")
+        }
         guard !plan.protocols.isEmpty, !plan.profiles.isEmpty else {
             throw OperatorError(.usage, "give at least one protocol and one profile")
         }
-        guard let workload = Workload(rawValue: workload), !workload.hasRecords else {
-            throw OperatorError(.usage, "--workload is audit or null, not \(self.workload)")
+        if let workload { plan.workload = try Self.workload(workload) }
+        if let durability {
+            guard let value = ClusterFile.Durability(rawValue: durability) else {
+                throw OperatorError(.usage, "--durability is power-loss, process-crash or none, not \(durability)")
+            }
+            plan.durability = value
         }
-        guard let durability = ClusterFile.Durability(rawValue: durability) else {
-            throw OperatorError(.usage, "--durability is power-loss, process-crash or none, not \(self.durability)")
-        }
-        plan.workload = workload
-        plan.durability = durability
-        plan.replicas = replicas
-        plan.seconds = seconds
-        plan.repeats = repeats
-        plan.clients = clients
-        plan.faultyClients = faultyClients
-        plan.window = window
-        plan.bundle = bundle
-        plan.seed = seed
+        if let replicas { plan.replicas = replicas }
+        if let seconds { plan.phases = AttackPlan.phases(attackSeconds: seconds) }
+        if let repeats { plan.repeats = repeats }
+        if let clients { plan.clients = clients }
+        if let faultyClients { plan.faultyClients = faultyClients }
+        if let window { plan.window = window }
+        if let bundle { plan.bundle = bundle }
+        if let seed { plan.seed = seed }
         plan.isRecorded = record
         return plan
+    }
+
+    /// Does as a scenario file says.
+    private func take(_ path: String, into plan: inout AttackPlan) throws {
+        let runnable = (AttackProfiles.all + Profiles.beyondTheModel).map(\.name)
+        let scenario = try Scenario(path: path, profiles: Set(runnable))
+        plan.scenario = scenario.name
+        plan.protocols = scenario.protocols
+        plan.profiles = try scenario.profiles.map { try Self.profiles($0.joined(separator: ",")) } ?? AttackProfiles.all
+        plan.replicas = scenario.replicas
+        plan.repeats = scenario.repeats
+        plan.seed = scenario.seed
+        plan.clients = scenario.mostClients
+        plan.load = scenario.load
+        plan.window = scenario.window
+        plan.bundle = scenario.bundle
+        plan.workload = try Self.workload(scenario.workload)
+        guard let durability = ClusterFile.Durability(rawValue: scenario.durability) else {
+            invariantViolated("the scenario's durability was checked when it was read")
+        }
+        plan.durability = durability
+        plan.phases = scenario.phases
+        guard plan.window <= 64, plan.bundle <= 64 else {
+            throw OperatorError(.configuration, "\(path): window and bundle are 1 to 64")
+        }
+    }
+
+    private static func variant(_ word: String) throws(OperatorError) -> ProtocolVariant {
+        guard let variant = ProtocolVariant(rawValue: word) else {
+            let names = ProtocolVariant.allCases.map(\.rawValue).joined(separator: ", ")
+            throw OperatorError(.usage, "--protocols: \(word) cannot be run; there are \(names)")
+        }
+        return variant
+    }
+
+    private static func profiles(_ words: String) throws -> [Profile] {
+        if words == "all" { return AttackProfiles.all }
+        return try words.split(separator: ",").map { word in
+            if let profile = AttackProfiles.named(String(word)) { return profile }
+            let reason = Profiles.named(String(word)).flatMap(AttackProfiles.reasonForSimulatorOnly)
+            throw OperatorError(
+                .usage,
+                reason.map { "--profiles: \(word) runs in the simulator only: it \($0)" }
+                    ?? "--profiles: there is no profile \(word); aardvark-lab profiles lists them"
+            )
+        }
+    }
+
+    private static func workload(_ word: String) throws(OperatorError) -> Workload {
+        guard let workload = Workload(rawValue: word), !workload.hasRecords else {
+            throw OperatorError(.usage, "the workload is audit or null, not \(word)")
+        }
+        return workload
     }
 }
 

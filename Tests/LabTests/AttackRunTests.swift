@@ -13,7 +13,7 @@ import Testing
         var plan = AttackPlan(programs: programs, output: directory, command: "")
         plan.protocols = [.aardvark]
         plan.profiles = [try #require(AttackProfiles.named(profile))]
-        plan.seconds = 1
+        plan.phases = AttackPlan.phases(attackSeconds: 1)
         plan.repeats = 1
         plan.clients = 2
         return try await plan.run { _ in }
@@ -24,8 +24,8 @@ import Testing
         let run = try #require(results.runs.first)
         #expect(results.runs.count == 1)
         #expect(run.failure == nil)
-        #expect(run.verdicts.map(\.oracle) == ["one history", "exactly once"])
-        #expect(run.verdicts.map(\.held) == [true, true])
+        #expect(run.verdicts.map(\.oracle) == ["one history", "linearizability", "exactly once"])
+        #expect(run.verdicts.map(\.held) == [true, true, true])
         #expect(run.faultyReplicas == [0])
         #expect(run.phases.map(\.kind) == AttackResults.Phase.Kind.allCases)
         // A second may be missing where this machine stood still for that long.

@@ -146,7 +146,7 @@ struct AttackSummaryTests {
     }
 
     @Test func `under a changing load the share is of the same load without an attack`() throws {
-        var quiet = flat(Course(protocolName: "aardvark", profile: "none", attack: [3]))
+        var quiet = flat(Course(protocolName: "aardvark", profile: "spike-no-fault", attack: [3]))
         var attacked = flat(Course(protocolName: "aardvark", profile: "smart-spike", attack: [1.5]))
         for step in [10, 50, 10, 1] {
             quiet.load.append(AttackResults.LoadStep(startSeconds: Double(step), clients: step))

@@ -1,8 +1,9 @@
 import Adversary
 import Cryptography
-import Lab
 import Messages
 import Testing
+
+@testable import Lab
 
 @Suite("Attack runs") struct AttackTests {
     @Test func `every profile that is not run has a reason and every one that is run has faulty replicas or none`() {
@@ -69,5 +70,22 @@ import Testing
             let isGood = verifier.verify(RequestCheck(Unverified(copy), under: own.publicKey)) != nil
             #expect(isGood == (replica == ReplicaID(0)))
         }
+    }
+
+    @Test func `an attack that waits for its moment takes the load's steps along`() {
+        let phases = Scenario.Phases(warmup: 1, faultFree: 2, attack: 10, after: 1)
+        var course = RunCourse(phases, load: Scenario.spike(seconds: 10))
+        #expect(course.mostClients == 50)
+        #expect((0..<14).map(course.clients(in:)) == [1, 1, 1, 1, 1, 10, 10, 50, 50, 10, 10, 1, 1, 1])
+        let mayWait = course.postpone()
+        #expect(mayWait)
+        #expect(course.attackStart == 4 && course.phases.total == 15 && course.phases.attack == 10)
+        #expect(course.clients(in: 5) == 1 && course.clients(in: 6) == 10)
+        let rest = (0..<1_000).count { _ in course.postpone() }
+        #expect(rest == RunCourse.mostPostponed - 1)
+    }
+
+    @Test func `a run in which no checkpoint could be compared is not judged`() {
+        #expect(RunObserver(faulty: [], faultyClients: []).history.held == nil)
     }
 }

@@ -52,6 +52,11 @@ struct Admission: Sendable {
     /// How many clients and replicas are blacklisted.
     var blacklisted: (clients: Int, replicas: Int) { (clients.count, replicas.count) }
 
+    /// Who is blacklisted: clients before these replicas, each in the order of their numbers.
+    func blacklist(of members: some Sequence<ReplicaID>) -> [RequestSource] {
+        clients.sorted().map { .client($0) } + members.filter(replicas.contains).map { .forwarded(by: $0) }
+    }
+
     /// Step c: exponential back-off (Aardvark section 5.1). A cached reply is sent again at once, and then once in each of slots that
     /// double, whoever asks.
     mutating func mayResend(_ request: WatchedRequest, now: Instant) -> Bool {

@@ -95,6 +95,6 @@ package struct AttackReport {
         "p99: 99 of 100 operations during the attack took at most this long",
         "evicted: from the attack's beginning until a correct replica leads in the attacker's place, or f + 1 correct replicas shut it out",
         "back at 90 %: from the attack's beginning until throughput was at 90 % of the fault-free phase for two seconds running",
-        "held: all runs came to their end, and no oracle found a violation",
+        "held: all runs came to their end, and every oracle had something to judge and found no violation",
     ]
 }

@@ -170,7 +170,11 @@ struct ProfileSection {
             ["operations/s of the other clients"] + rate(\.otherClients),
             ["correct parties shut out"]
                 + cases.map { $0.wronglyPunished.isEmpty ? "-" : "\($0.wronglyPunished.count)" },
-            ["violations that oracles found"] + cases.map { "\($0.violations.count)" },
+            ["violations that oracles found"]
+                + cases.map {
+                    $0.notJudged.isEmpty
+                        ? "\($0.violations.count)" : "\($0.violations.count), not judged in \($0.notJudged.count)"
+                },
         ]
         table.rows.removeAll { $0.dropFirst().allSatisfy { $0 == "-" } }
         return """

@@ -103,6 +103,7 @@ struct ResultTables {
             found += result.wronglyPunished.map { "\(name): a correct party was shut out: \($0)" }
             if !result.isOutOfModel {
                 found += result.violations.map { "\(name): an oracle found a violation: \($0)" }
+                found += result.notJudged.map { "\(name): an oracle could not judge: \($0)" }
             } else if result.violations.isEmpty {
                 found.append("\(name): more than f replicas are faulty, and no oracle noticed")
             }

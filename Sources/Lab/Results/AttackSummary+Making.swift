@@ -20,7 +20,9 @@ extension AttackSummary {
             Spread(byKey[key, default: []].completed.compactMap { $0.phase(.attack)?.throughput })?.median
         }
         cases = keys.map { key in
-            let quiet = CaseKey(protocolName: key.protocolName, profile: "none", scenario: key.scenario)
+            // A scenario has its load under each profile; without one, the spike is part of the profile.
+            let profile = key.scenario == nil ? "spike-no-fault" : "none"
+            let quiet = CaseKey(protocolName: key.protocolName, profile: profile, scenario: key.scenario)
             return Case(key, runs: byKey[key, default: []], quietThroughput: attackThroughput(quiet), faults: faults)
         }
 
@@ -75,9 +77,15 @@ extension AttackSummary.Case {
         wronglyPunished = runs.flatMap { run in
             run.wronglyPunished.map { "\($0), repetition \(run.repetition)" }
         }
-        violations = runs.flatMap { run in
-            run.verdicts.filter { !$0.held }.map { "repetition \(run.repetition): \($0.oracle): \($0.detail)" }
+        let verdicts = { (held: Bool?) in
+            runs.flatMap { run in
+                run.verdicts.filter { $0.held == held }.map {
+                    "repetition \(run.repetition): \($0.oracle): \($0.detail)"
+                }
+            }
         }
+        violations = verdicts(false)
+        notJudged = verdicts(nil)
         isOutOfModel = runs.contains(where: \.isOutOfModel)
     }
 }

@@ -44,7 +44,8 @@ package struct AttackSummary: Codable, Hashable, Sendable {
         /// Throughput after it.
         package let after: Spread?
         /// Throughput during the attack as a share of the run's own fault-free phase, 1 for equal. Where the load changes during the
-        /// attack: as a share of the same protocol's median under `none` in the same scenario.
+        /// attack: as a share of the same protocol's median under `none` in the same scenario, or without a scenario under
+        /// `spike-no-fault`.
         package let ratio: Spread?
         /// The worst whole second of the attack, in operations a second.
         package let worstSecond: Spread?
@@ -69,13 +70,17 @@ package struct AttackSummary: Codable, Hashable, Sendable {
         package let wronglyPunished: [String]
         /// What the oracles found, for example `repetition 1: one history: ...`. Must be empty, but for a profile beyond the fault model.
         package let violations: [String]
+        /// What oracles could not judge, for example `repetition 1: one history: ...`. Must be empty.
+        package let notJudged: [String]
         /// Whether more than f replicas are faulty, so that an oracle has to find something.
         package let isOutOfModel: Bool
 
-        /// Whether everything is as it must be: all runs came to their end, nobody was punished wrongly, and the oracles found nothing;
-        /// or, beyond the fault model, they found something.
+        /// Whether everything is as it must be: all runs came to their end, nobody was punished wrongly, and the oracles looked at
+        /// something and found nothing; or, beyond the fault model, they found something.
         package var passed: Bool {
-            failures.isEmpty && (isOutOfModel ? !violations.isEmpty : violations.isEmpty && wronglyPunished.isEmpty)
+            guard failures.isEmpty else { return false }
+            return isOutOfModel
+                ? !violations.isEmpty : violations.isEmpty && notJudged.isEmpty && wronglyPunished.isEmpty
         }
     }
 

@@ -178,9 +178,10 @@ extension AttackResults {
     package struct Verdict: Codable, Hashable, Sendable {
         /// What it watches over, for example `one history`.
         package var oracle: String
-        /// Whether it held.
-        package var held: Bool
-        /// What it looked at when it held, for example `12 431 batches of 3 replicas`; what it found when it did not.
+        /// Whether it held; nil when there was nothing to judge.
+        package var held: Bool?
+        /// What it looked at when it held, for example `12 431 batches of 3 replicas`; what it found when it did not; why it could not
+        /// judge.
         package var detail: String
     }
 }

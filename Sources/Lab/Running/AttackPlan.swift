@@ -12,8 +12,12 @@ package struct AttackPlan: Sendable {
     package var profiles: [Profile] = []
     /// n.
     package var replicas = 4
-    /// The length of the attack, in seconds. Half as much goes before and after it, at least 2 s.
-    package var seconds = 20
+    /// The parts of each run.
+    package var phases = Self.phases(attackSeconds: 20)
+    /// The scenario file's name; nil for none.
+    package var scenario: String?
+    /// How many correct clients send during the attack; nil for ``clients`` throughout, or what a profile is about.
+    package var load: [Scenario.LoadPart]?
     /// How often each pair of protocol and profile is run.
     package var repeats = 3
     /// Correct clients.
@@ -46,10 +50,17 @@ package struct AttackPlan: Sendable {
         self.command = command
     }
 
-    /// The parts of each run.
-    var phases: Scenario.Phases {
+    /// The parts of a run with an attack of some length: half as much goes before and after it, at least 2 s.
+    package static func phases(attackSeconds seconds: Int) -> Scenario.Phases {
         let rest = max(2, seconds / 2)
         return Scenario.Phases(warmup: 2, faultFree: rest, attack: seconds, after: rest)
+    }
+
+    /// How many correct clients send during the attack of a profile.
+    func load(under profile: Profile) -> [Scenario.LoadPart] {
+        if let load { return load }
+        if profile.demand == .spike { return Scenario.spike(seconds: phases.attack) }
+        return [Scenario.LoadPart(clients: clients, seconds: phases.attack)]
     }
 
     /// Runs everything, one run after the other; protocols take turns, so that a machine that drifts hits all of them.
@@ -95,7 +106,7 @@ package struct AttackPlan: Sendable {
         AttackResults.Settings(
             replicas: size.replicas,
             faults: size.faults,
-            clients: clients,
+            clients: load?.map(\.clients).max() ?? clients,
             window: window,
             bundle: bundle,
             workload: workload.rawValue,

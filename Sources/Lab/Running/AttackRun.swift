@@ -9,6 +9,9 @@ struct AttackRun {
     /// How long correct replicas may take to have the same checkpoint when the load is over.
     private static let levelling = Duration.seconds(5)
 
+    /// Clients beside the load whose history is checked for linearizability.
+    private static let historians = 3
+
     private let plan: AttackPlan
     private let variant: ProtocolVariant
     private let profile: Profile
@@ -38,7 +41,8 @@ struct AttackRun {
     func run() async throws -> AttackResults.Run {
         var clusterPlan = ClusterFile.Plan(durability: plan.durability)
         clusterPlan.replicas = plan.replicas
-        clusterPlan.clients = plan.clients + plan.faultyClients
+        let course = RunCourse(plan.phases, load: plan.load(under: profile))
+        clusterPlan.clients = course.mostClients + plan.faultyClients + Self.historians
         variant.set(in: &clusterPlan)
         let directory = "\(plan.output)/\(name)"
         let cluster = try await LabCluster(clusterPlan, in: directory)
@@ -47,7 +51,7 @@ struct AttackRun {
         let orders = AttackerOrders(
             profile: profile,
             seed: seed,
-            correctClients: plan.clients,
+            correctClients: course.mostClients,
             faultyClients: plan.faultyClients,
             report: ""
         )
@@ -65,12 +69,12 @@ struct AttackRun {
         let load = try await cluster.startLoad(
             programs: plan.programs,
             LoadOrders(
-                clients: plan.clients,
+                clients: course.mostClients,
+                historians: Self.historians,
                 window: plan.window,
                 bundle: plan.bundle,
                 workload: plan.workload,
-                seed: plan.seed,
-                seconds: plan.phases.total
+                seed: plan.seed
             )
         )
         try await cluster.startClients(
@@ -79,8 +83,8 @@ struct AttackRun {
             load: (plan.window, plan.bundle),
             clients: observer.faultyClients
         )
-        var run = try await measure(cluster, load, observer)
-        if run.failure == nil, run.verdicts.allSatisfy(\.held) {
+        var run = try await measure(cluster, load, observer, course)
+        if run.failure == nil, run.verdicts.allSatisfy({ $0.held == true }) {
             cluster.stop()
             try? FileManager.default.removeItem(atPath: directory)
         } else {
@@ -92,13 +96,15 @@ struct AttackRun {
     private func measure(
         _ cluster: LabCluster,
         _ load: LoadProcess,
-        _ newObserver: RunObserver
+        _ newObserver: RunObserver,
+        _ plannedCourse: RunCourse
     ) async throws -> AttackResults.Run {
         var observer = newObserver
+        var course = plannedCourse
         let startedAt = Date.now.ISO8601Format()
-        try await attack(cluster, load, &observer)
+        try await attack(cluster, load, &observer, &course)
         try await level(load, &observer)
-        var verdicts = [observer.history]
+        var verdicts = [observer.history] + [observer.linearizability].compactMap(\.self)
         var failure: String?
         do {
             if let audit = try await audit(load) { verdicts.append(Self.verdict(audit)) }
@@ -110,43 +116,61 @@ struct AttackRun {
         return AttackResults.Run(
             protocolName: variant.rawValue,
             profile: profile.name,
-            scenario: nil,
+            scenario: plan.scenario,
             repetition: repetition,
             startedAt: startedAt,
             faultyReplicas: observer.faulty,
             faultyClients: observer.faultyClients.map { UInt64($0.rawValue) },
             attackers: attackers,
             isOutOfModel: profile.isOutOfModel,
-            load: [AttackResults.LoadStep(startSeconds: 0, clients: plan.clients)],
-            phases: phases(loads),
-            samples: observer.samples,
+            load: course.loadSteps,
+            phases: phases(loads, course.phases),
+            samples: observer.samples(seconds: course.phases.total),
             events: observer.events,
-            clientShares: shares(loads),
+            clientShares: course.loadSteps.count == 1 ? shares(loads, course.phases) : [],
             verdicts: verdicts,
             failure: failure ?? Self.idleness(of: attackers),
             keptFiles: nil
         )
     }
 
-    /// Lets all clients send for the whole run, and the attack begin and end in between.
-    private func attack(_ cluster: LabCluster, _ load: LoadProcess, _ observer: inout RunObserver) async throws {
-        let seconds = plan.phases.total
+    /// Lets clients send for the whole run, and the attack begin and end in between.
+    private func attack(
+        _ cluster: LabCluster,
+        _ load: LoadProcess,
+        _ observer: inout RunObserver,
+        _ course: inout RunCourse
+    ) async throws {
         let start = ContinuousClock.now
-        load.beginLoad()
-        let attackStart = plan.phases.warmup + plan.phases.faultFree
-        for second in 0..<seconds {
-            if second == attackStart || second == attackStart + plan.phases.attack {
-                switchAttack(cluster, &observer, second, begins: second == attackStart)
+        load.send(.clients(course.clients(in: 0)))
+        var second = 0
+        while second < course.phases.total {
+            // An attacker who has to lead attacks when it does.
+            let isWaiting = second == course.attackStart && mustWait(observer) && course.postpone()
+            if !isWaiting, second == course.attackStart || second == course.attackEnd {
+                switchAttack(cluster, &observer, second, begins: second == course.attackStart)
+            }
+            if second > 0, course.clients(in: second) != course.clients(in: second - 1) {
+                load.send(.clients(course.clients(in: second)))
             }
             try await Task.sleep(until: start + .seconds(second + 1), clock: .continuous)
             for report in try load.newReports() { observer.take(report) }
-            let isAttacked = second >= attackStart && second < attackStart + plan.phases.attack
-            let what = isAttacked ? profile.summary : "no attack"
-            onProgress("\(name)  \(second + 1)/\(seconds) s  \(observer.rate) operations/s  \(what)")
+            let what =
+                isWaiting
+                ? "waits until a faulty replica leads" : course.isAttacked(in: second) ? profile.summary : "no attack"
+            second += 1
+            onProgress("\(name)  \(second)/\(course.phases.total) s  \(observer.rate) operations/s  \(what)")
         }
+        load.send(.end)
         while !observer.isLoadOver {
             for report in try await load.reports() { observer.take(report) }
         }
+    }
+
+    /// Whether the attack would begin while no faulty replica leads, although it is about primaries.
+    private func mustWait(_ observer: RunObserver) -> Bool {
+        guard profile.culprit == .primary, let primary = observer.primary else { return false }
+        return !observer.faulty.contains(primary)
     }
 
     /// Tells all attackers to begin, or to be correct again.
@@ -172,7 +196,7 @@ struct AttackRun {
 
     /// Has the clients read back what they wrote.
     private func audit(_ load: LoadProcess) async throws -> AuditVerdict? {
-        load.beginAudit()
+        load.send(.audit)
         while true {
             for report in try await load.reports() {
                 if case .audited(let verdict) = report { return verdict }
@@ -199,11 +223,10 @@ struct AttackRun {
         )
     }
 
-    private func phases(_ loads: [LoadSecond]) -> [AttackResults.Phase] {
+    private func phases(_ loads: [LoadSecond], _ phases: Scenario.Phases) -> [AttackResults.Phase] {
         var start = 0
         let lengths: [(AttackResults.Phase.Kind, Int)] = [
-            (.warmup, plan.phases.warmup), (.faultFree, plan.phases.faultFree), (.attack, plan.phases.attack),
-            (.after, plan.phases.after),
+            (.warmup, phases.warmup), (.faultFree, phases.faultFree), (.attack, phases.attack), (.after, phases.after),
         ]
         return lengths.map { kind, length in
             defer { start += length }
@@ -220,9 +243,9 @@ struct AttackRun {
         }
     }
 
-    private func shares(_ loads: [LoadSecond]) -> [AttackResults.ClientShare] {
-        let before = plan.phases.warmup
-        let attack = before + plan.phases.faultFree
+    private func shares(_ loads: [LoadSecond], _ phases: Scenario.Phases) -> [AttackResults.ClientShare] {
+        let before = phases.warmup
+        let attack = before + phases.faultFree
         return (0..<plan.clients).map { index in
             let operations = { (part: ArraySlice<LoadSecond>) in
                 part.reduce(0) { $0 + (index < $1.operations.count ? $1.operations[index] : 0) }
@@ -230,8 +253,8 @@ struct AttackRun {
             return AttackResults.ClientShare(
                 client: UInt64(index),
                 isVictim: profile.name == "starve-client" && index == 0,
-                faultFreeOperations: operations(loads.dropFirst(before).prefix(plan.phases.faultFree)),
-                attackOperations: operations(loads.dropFirst(attack).prefix(plan.phases.attack))
+                faultFreeOperations: operations(loads.dropFirst(before).prefix(phases.faultFree)),
+                attackOperations: operations(loads.dropFirst(attack).prefix(phases.attack))
             )
         }
     }

@@ -37,6 +37,12 @@ final class LabProcess {
         if process.isRunning { kill(process.processIdentifier, signal) }
     }
 
+    /// Writes a line to its standard input, unless it has ended.
+    func write(_ line: String) {
+        guard process.isRunning else { return }
+        try? lifeline.fileHandleForWriting.write(contentsOf: Data((line + "\n").utf8))
+    }
+
     /// Ends it, and waits for its end.
     func stop() {
         signal(SIGKILL)

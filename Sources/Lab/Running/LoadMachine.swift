@@ -10,8 +10,7 @@ import Workloads
 /// The correct clients of a run as a process of their own, which also asks the replicas how they are: it is where clients are, and the
 /// lab itself need not be.
 ///
-/// It connects, says so, and waits. SIGUSR1 begins the load, SIGUSR2 after it the audit, after which it ends. It ends too when its
-/// standard input closes.
+/// It connects, says so, and does what each ``LoadOrder`` on its standard input says, until the audit is over or its standard input closes.
 package enum LoadMachine {
     /// Runs until the audit is over.
     ///
@@ -20,23 +19,44 @@ package enum LoadMachine {
     ///   - orders: The load.
     /// - Throws: `CancellationError` when the task is cancelled.
     package static func run(cluster path: String, orders: LoadOrders) async throws {
-        var signals = await AttackSwitch.signals.makeAsyncIterator()
-        AttackSwitch.endWithParent()
+        // The Ctrl-C at the terminal is for the lab, which then ends its children.
+        let ignored = await AttackSwitch.signals
+        let ignoring = Task { for await _ in ignored {} }
+        defer { ignoring.cancel() }
+        var told = Self.orders().makeAsyncIterator()
         do {
             let machine = try Loading(cluster: ClusterFile(path: path), orders: orders)
             try await machine.connect()
             LoadReporter.write(.ready)
-            while let signal = await signals.next(), signal != .sigusr1 {}
-            try await machine.load()
+            let loading = Task { try await machine.load() }
+            while let order = await told.next(), order != .end {
+                if case .clients(let count) = order { machine.setActiveClients(count) }
+            }
+            machine.end()
+            try await loading.value
+            if let verdict = machine.historyVerdict { LoadReporter.write(.history(verdict)) }
             LoadReporter.write(.stopped)
             let asking = Task { try await machine.askOnAndOn() }
-            while let signal = await signals.next(), signal != .sigusr2 {}
+            while let order = await told.next(), order != .audit {}
             asking.cancel()
             LoadReporter.write(.audited(try await machine.audit()))
             await machine.shutdown()
         } catch let error as OperatorError {
             LoadReporter.write(.failed(error.sentence))
         }
+    }
+
+    /// What the lab says. When it has gone, this process ends.
+    private static func orders() -> AsyncStream<LoadOrder> {
+        let (orders, told) = AsyncStream.makeStream(of: LoadOrder.self)
+        // A thread that waits in read(2): a dispatch source on a pipe that is hung up crashes libdispatch on Linux.
+        Thread.detachNewThread {
+            while let line = readLine() {
+                if let order = LoadOrder(line: Substring(line)) { told.yield(order) }
+            }
+            Foundation.exit(0)
+        }
+        return orders
     }
 }
 
@@ -54,27 +74,29 @@ private enum LoadReporter {
 /// What the clients did, second by second, until all of them have told it.
 private final class SecondsLedger: Sendable {
     private struct Books {
-        var samples: [[LoadSample?]]
+        /// The seconds that not all clients have told.
+        var open: [Int: [LoadSample?]] = [:]
         /// How many samples of each client were entered.
         var counts: [Int]
     }
 
     private let books: Mutex<Books>
 
-    init(seconds: Int, clients: Int) {
-        let second = [LoadSample?](repeating: nil, count: clients)
-        let samples = Array(repeating: second, count: seconds)
-        books = Mutex(Books(samples: samples, counts: Array(repeating: 0, count: clients)))
+    init(clients: Int) {
+        books = Mutex(Books(counts: Array(repeating: 0, count: clients)))
     }
 
     /// Enters a client's next second, and reports it when it is the last client's.
     func enter(_ sample: LoadSample, of client: Int) {
         let whole = books.withLock { books -> LoadSecond? in
             let second = books.counts[client]
-            guard second < books.samples.count else { return nil }
             books.counts[client] += 1
-            books.samples[second][client] = sample
-            return books.counts.min() == second + 1 ? LoadSecond(books.samples[second]) : nil
+            var samples = books.open[second] ?? Array(repeating: nil, count: books.counts.count)
+            samples[client] = sample
+            books.open[second] = samples
+            guard books.counts.min() == second + 1 else { return nil }
+            books.open[second] = nil
+            return LoadSecond(samples)
         }
         if let whole { LoadReporter.write(.second(whole)) }
     }
@@ -84,13 +106,18 @@ private final class SecondsLedger: Sendable {
 private final class Loading: Sendable {
     /// How long the replicas of a new cluster may take to answer.
     private static let patience = Duration.seconds(30)
+    /// No load is longer, in nanoseconds: the lab says when one ends.
+    private static let longest: UInt64 = 1_000_000_000_000_000
 
     private let cluster: ClusterFile
     private let orders: LoadOrders
     private let probe: (identity: Identity, key: SigningKey)
     private let workload: WorkloadPlan
     private let clients: [Client]
+    private let historians: [Client]
+    private let history: HistoryClients
     private let generators: [LoadGenerator]
+    private let isOver = Atomic(false)
 
     init(cluster: ClusterFile, orders: LoadOrders) throws(OperatorError) {
         self.cluster = cluster
@@ -117,8 +144,15 @@ private final class Loading: Sendable {
             )
         }
         guard !clients.isEmpty else { throw OperatorError(.usage, "\(cluster.path): the cluster has no clients") }
+        guard orders.clients + orders.historians <= cluster.clients.count else {
+            throw OperatorError(.usage, "\(cluster.path): the cluster has too few clients")
+        }
         self.clients = clients
         self.generators = generators
+        historians = try cluster.clients.suffix(orders.historians).map { member throws(OperatorError) in
+            try Self.client(member, of: cluster, Client.Configuration())
+        }
+        history = HistoryClients(historians)
     }
 
     private static func client(
@@ -150,7 +184,7 @@ private final class Loading: Sendable {
             // A replica says nothing when it begins to serve, so it is asked again.
             try await Task.sleep(for: .milliseconds(100))
         }
-        for client in clients {
+        for client in clients + historians {
             do {
                 try await client.start()
             } catch {
@@ -181,30 +215,46 @@ private final class Loading: Sendable {
         }
     }
 
-    /// Lets all clients send for the whole load, and reports each second of it.
+    /// Lets so many clients send, and stops the others.
+    func setActiveClients(_ count: Int) {
+        for (index, generator) in generators.enumerated() { generator.setActiveClients(index < count ? 1 : 0) }
+    }
+
+    /// The load is to end now.
+    func end() { isOver.store(true, ordering: .relaxed) }
+
+    /// Lets clients send until the end, and reports each second of it.
     func load() async throws {
-        let seconds = orders.seconds
-        let ledger = SecondsLedger(seconds: seconds, clients: generators.count)
+        let ledger = SecondsLedger(clients: generators.count)
+        let recording = Task { await history.work() }
+        defer { recording.cancel() }
         try await withThrowingTaskGroup(of: Void.self) { group in
             for (index, generator) in generators.enumerated() {
-                generator.setActiveClients(1)
                 group.addTask {
                     try await generator.hold(
-                        forNanoseconds: UInt64(seconds) * 1_000_000_000,
-                        onSample: { ledger.enter($0, of: index) }
+                        forNanoseconds: Self.longest,
+                        onSample: { ledger.enter($0, of: index) },
+                        until: { self.isOver.load(ordering: .relaxed) }
                     )
                 }
             }
             let start = ContinuousClock.now
-            for second in 0..<seconds {
+            var second = 0
+            while !isOver.load(ordering: .relaxed) {
+                second += 1
                 // By the clock of the run, so that a late answer delays none of those after it.
-                try await Task.sleep(until: start + .seconds(second + 1), clock: .continuous)
+                try await Task.sleep(until: start + .seconds(second), clock: .continuous)
                 await ask()
             }
             try await group.waitForAll()
         }
         for generator in generators { _ = try await generator.stop(waitingNanoseconds: 12_000_000_000) }
+        recording.cancel()
+        await recording.value
     }
+
+    /// Whether what clients saw beside the load is linearizable; nil when nobody looked.
+    var historyVerdict: AttackResults.Verdict? { historians.isEmpty ? nil : history.verdict }
 
     /// Reads back all that was written.
     ///
@@ -227,6 +277,6 @@ private final class Loading: Sendable {
     }
 
     func shutdown() async {
-        for client in clients { await client.shutdown() }
+        for client in clients + historians { await client.shutdown() }
     }
 }

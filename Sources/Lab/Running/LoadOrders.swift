@@ -1,9 +1,11 @@
 import Workloads
 
-/// What the lab tells the load generator of a run.
+/// What the load generator of a run is told when it is started.
 package struct LoadOrders: Sendable {
-    /// How many of the cluster's clients send: those with the lowest numbers.
+    /// How many of the cluster's clients may send: those with the lowest numbers.
     package var clients: Int
+    /// How many others check linearizability beside them: those with the highest numbers.
+    package var historians: Int
     /// Requests that each of them keeps outstanding.
     package var window: Int
     /// Operations in each request.
@@ -12,24 +14,50 @@ package struct LoadOrders: Sendable {
     package var workload: Workload
     /// The seed of their choices.
     package var seed: UInt64
-    /// How long the load is.
-    package var seconds: Int
 
     /// Describes a load.
-    package init(clients: Int, window: Int, bundle: Int, workload: Workload, seed: UInt64, seconds: Int) {
+    package init(clients: Int, historians: Int, window: Int, bundle: Int, workload: Workload, seed: UInt64) {
         self.clients = clients
+        self.historians = historians
         self.window = window
         self.bundle = bundle
         self.workload = workload
         self.seed = seed
-        self.seconds = seconds
     }
 
     /// The same as options of `aardvark-lab load`.
     var arguments: [String] {
         [
-            "--clients", "\(clients)", "--window", "\(window)", "--bundle", "\(bundle)",
-            "--workload", workload.rawValue, "--seed", "\(seed)", "--seconds", "\(seconds)",
+            "--clients", "\(clients)", "--historians", "\(historians)", "--window", "\(window)",
+            "--bundle", "\(bundle)", "--workload", workload.rawValue, "--seed", "\(seed)",
         ]
+    }
+}
+
+/// What the load generator of a run is told later: a line each on its standard input.
+enum LoadOrder: Equatable {
+    /// So many clients send from now on.
+    case clients(Int)
+    /// The load is over.
+    case end
+    /// What was written is to be read back.
+    case audit
+
+    init?(line: Substring) {
+        switch line {
+        case "end": self = .end
+        case "audit": self = .audit
+        default:
+            guard line.hasPrefix("clients "), let count = Int(line.dropFirst(8)) else { return nil }
+            self = .clients(count)
+        }
+    }
+
+    var line: String {
+        switch self {
+        case .clients(let count): "clients \(count)"
+        case .end: "end"
+        case .audit: "audit"
+        }
     }
 }

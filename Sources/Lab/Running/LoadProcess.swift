@@ -33,11 +33,8 @@ final class LoadProcess {
         }
     }
 
-    /// Lets the clients send.
-    func beginLoad() { process.signal(SIGUSR1) }
-
-    /// Has them read back what they wrote.
-    func beginAudit() { process.signal(SIGUSR2) }
+    /// Tells it what to do next. When it has ended, its reports say so.
+    func send(_ order: LoadOrder) { process.write(order.line) }
 
     /// What was reported since the last time.
     ///

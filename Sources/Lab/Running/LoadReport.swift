@@ -12,6 +12,8 @@ enum LoadReport: Codable {
     case second(LoadSecond)
     /// The load is over and nothing is outstanding.
     case stopped
+    /// Whether what clients saw beside the load is linearizable.
+    case history(AttackResults.Verdict)
     /// What reading everything back showed; the verdict is nil where the workload cannot be audited. The last report.
     case audited(AuditVerdict?)
     /// Why the load generator cannot go on, as a sentence. The last report.

@@ -12,6 +12,8 @@ struct RunObserver {
     private(set) var seconds: [LoadSecond] = []
     /// Whether the clients have stopped.
     private(set) var isLoadOver = false
+    /// Whether what clients saw is linearizable, once they have told.
+    private(set) var linearizability: AttackResults.Verdict?
     private var rounds: [[ReplicaStatus?]] = []
     /// For each checkpoint, which root which correct replica has.
     private var roots: [UInt64: [Int: UInt64]] = [:]
@@ -29,6 +31,7 @@ struct RunObserver {
         switch report {
         case .statuses(let statuses): take(LoadReport.decode(statuses))
         case .second(let second): seconds.append(second)
+        case .history(let verdict): linearizability = verdict
         case .stopped: isLoadOver = true
         case .ready, .audited, .failed: break
         }
@@ -76,20 +79,21 @@ struct RunObserver {
         let compared = roots.values.count { $0.count > 1 }
         return AttackResults.Verdict(
             oracle: "one history",
-            held: different.isEmpty,
-            detail: different.first.map { "correct replicas have different states at checkpoint \($0)" }
-                ?? "\(compared) checkpoints that several correct replicas told are equal"
+            held: different.isEmpty ? compared > 0 ? true : nil : false,
+            detail: compared == 0
+                ? "no two correct replicas told of one checkpoint"
+                : different.first.map { "correct replicas have different states at checkpoint \($0)" }
+                    ?? "\(compared) checkpoints that several correct replicas told are equal"
         )
     }
 
     /// The run second by second: what clients measured beside what replicas said.
-    var samples: [AttackResults.Sample] {
-        seconds.enumerated().map { second, load in
+    func samples(seconds count: Int) -> [AttackResults.Sample] {
+        seconds.prefix(count).enumerated().map { second, load in
             let now = second < rounds.count ? rounds[second] : []
             let before = second > 0 && second <= rounds.count ? rounds[second - 1] : []
             let told = correct(now)
-            let views = Dictionary(grouping: told, by: \.view).max { $0.value.count < $1.value.count }
-            let agreed = views.flatMap { 2 * $0.value.count > told.count ? $0.value.first : nil }
+            let agreed = Self.agreed(told)
             return AttackResults.Sample(
                 startSeconds: Double(second),
                 durationSeconds: load.seconds,
@@ -107,6 +111,15 @@ struct RunObserver {
         }
     }
 
+    /// The primary of the view that most correct replicas are in; nil when there is none.
+    var primary: Int? { rounds.last.flatMap { Self.agreed(correct($0))?.primary.index } }
+
+    /// A replica that is in the view that most of them are in.
+    private static func agreed(_ told: [ReplicaStatus]) -> ReplicaStatus? {
+        let views = Dictionary(grouping: told, by: \.view).max { $0.value.count < $1.value.count }
+        return views.flatMap { 2 * $0.value.count > told.count ? $0.value.first : nil }
+    }
+
     private static func sample(_ now: ReplicaStatus, since before: ReplicaStatus?) -> AttackResults.ReplicaSample {
         let grown = { (name: String) -> UInt64? in
             before.map { now.value(name) > $0.value(name) ? now.value(name) - $0.value(name) : 0 }
@@ -119,13 +132,21 @@ struct RunObserver {
             bytesSent: grown("link_bytes_out"),
             signatureChecks: grown("signatures_checked"),
             viewChanges: grown("views_left"),
-            cutOffPeers: nil,
-            blacklistedClients: nil
+            cutOffPeers: now.numbered("peer_", "_cut").map { Int($0) },
+            blacklistedClients: now.numbered("client_", "_blacklisted")
         )
     }
 }
 
 extension ReplicaStatus {
+    /// The numbers in the names of gauges that are not 0, for example 3 of `peer_3_cut`.
+    fileprivate func numbered(_ prefix: String, _ suffix: String) -> [UInt64] {
+        counters.compactMap { gauge in
+            guard gauge.value > 0, gauge.name.hasPrefix(prefix), gauge.name.hasSuffix(suffix) else { return nil }
+            return UInt64(gauge.name.dropFirst(prefix.count).dropLast(suffix.count))
+        }
+    }
+
     /// The value of a counter; 0 when the replica has none of this name.
     func value(_ name: String) -> UInt64 {
         counters.first { $0.name == name }?.value ?? 0

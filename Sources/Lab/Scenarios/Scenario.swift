@@ -60,8 +60,13 @@ package struct Scenario: Hashable, Sendable {
 
     /// How many clients send from when on, in seconds since the run began; neighbouring steps differ.
     package var loadSteps: [AttackResults.LoadStep] {
+        Self.steps(of: load, attackStart: phases.warmup + phases.faultFree)
+    }
+
+    /// How many clients send from when on, where the attack begins at a second; neighbouring steps differ.
+    static func steps(of load: [LoadPart], attackStart: Int) -> [AttackResults.LoadStep] {
         var steps: [AttackResults.LoadStep] = []
-        var start = phases.warmup + phases.faultFree
+        var start = attackStart
         for part in load {
             if steps.last?.clients != part.clients {
                 let beginning = steps.isEmpty ? 0 : start
@@ -70,5 +75,14 @@ package struct Scenario: Hashable, Sendable {
             start += part.seconds
         }
         return steps
+    }
+
+    /// The load spike of Aublin, Ben Mokhtar and Quema (ICDCS 2013, section VI): 1, 10, 50, 10 and 1 clients.
+    static func spike(seconds: Int) -> [LoadPart] {
+        let clients = [1, 10, 50, 10, 1]
+        return clients.enumerated().compactMap { index, count in
+            let length = (index + 1) * seconds / clients.count - index * seconds / clients.count
+            return length > 0 ? LoadPart(clients: count, seconds: length) : nil
+        }
     }
 }
