@@ -143,7 +143,8 @@ final class ReplicaCore {
         sender = peer
         defer { sender = nil }
         switch message {
-        case .stateRequest(let body): perform(transfer.onRequest(body, from: peer.index), now)
+        case .stateRequest(let body):
+            perform(transfer.onRequest(body, from: peer.index, now: now.monotonic.nanoseconds), now)
         case .stateAnswer(let body):
             perform(transfer.onAnswer(body, from: peer.index, now: now.monotonic.nanoseconds), now)
         default: step(.message(message, from: peer), now)
@@ -456,7 +457,7 @@ final class ReplicaCore {
             takeCheckpoint(sequence, now)
         case .discardCheckpoints(let sequence, let position):
             if mustWait(effect, for: position) { return }
-            store.releaseCheckpoints(before: sequence.rawValue)
+            transfer.release(before: sequence.rawValue)
         case .note(let event):
             counters.count(event)
             outlet?.note(event)

@@ -80,8 +80,8 @@ public struct Limits: Hashable, Sendable {
     public var longestStallNanoseconds: UInt64 = 8_000_000_000
     /// The shortest time between two answers to one peer's CATCH-UP.
     public var catchUpNanoseconds: UInt64 = 50_000_000
-    /// How many sequence numbers one answer to a CATCH-UP covers.
-    public var catchUpBatches = 64
+    /// How many sequence numbers one answer to a CATCH-UP covers: as many as others may be ahead of a checkpoint when it becomes stable.
+    public var catchUpBatches = 128
     /// How long requests that a proposal names may take to come from their clients, before the primary is asked for them.
     public var requestFetchNanoseconds: UInt64 = 2_000_000
     /// The most bytes of batches that one answer to a CATCH-UP has, and the most bytes that are sent in answer to one peer's FETCHes within

@@ -9,7 +9,8 @@ extension Replica {
         CatchUp(
             view: view,
             standing: learning != nil ? .learning : isActive ? .active : .waiting,
-            executed: executed,
+            // What leads to a state that is fetched is of no use here.
+            executed: max(executed, stateTarget ?? .zero),
             stable: log.low,
             prepared: fence
         )
@@ -171,10 +172,7 @@ extension Replica {
         if let stable = checkpoints.highestSigned, stable.sequence > executed { adopt(stable, into: &effects) }
         // After a crash in the middle of a state transfer, the mark has moved and the state has not come.
         if executed < log.low, stateTarget == nil, let root = checkpoints.certificate.first?.root {
-            rollBack(into: &effects)
-            stateTarget = log.low
-            effects.append(.note(.fetchesState(log.low)))
-            effects.append(.fetchState(log.low, root: root))
+            fetchState(log.low, root: root, into: &effects)
         }
         ask(.others, into: &effects)
         sayAgain(after: executed, to: .others, now: now, into: &effects)

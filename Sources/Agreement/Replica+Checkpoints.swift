@@ -114,16 +114,23 @@ extension Replica {
         guard stable.sequence > log.low else { return }
         advanceLog(stable, into: &effects)
         guard executed < stable.sequence || stateTarget != nil else { return }
+        fetchState(stable.sequence, root: stable.root, into: &effects)
+        // What the others went on to before this replica's marks moved: by the time the state is here, they have forgotten it.
+        ask(.others, into: &effects)
+    }
+
+    /// Has the state of the stable checkpoint fetched. Nothing is executed until it is here.
+    mutating func fetchState(_ sequence: SequenceNumber, root: Digest, into effects: inout [Effect]) {
         rollBack(into: &effects)
-        stateTarget = stable.sequence
-        effects.append(.note(.fetchesState(stable.sequence)))
-        effects.append(.fetchState(stable.sequence, root: stable.root))
+        stateTarget = sequence
+        effects.append(.note(.fetchesState(sequence)))
+        effects.append(.fetchState(sequence, root: root))
     }
 
     /// The state of a stable checkpoint was fetched and installed, the engine's own entries with it.
     ///
     /// - Parameters:
-    ///   - sequence: The checkpoint, as the effect named it.
+    ///   - sequence: The checkpoint, as an effect named it: the last one, or one before, from which it is less far to the last one.
     ///   - records: The engine's entries of that state.
     ///   - now: The shell's clocks.
     ///   - effects: What is to be done is appended here.
@@ -133,7 +140,7 @@ extension Replica {
         now: ClockReading,
         into effects: inout [Effect]
     ) {
-        guard sequence == stateTarget, sequence > executed else { return }
+        guard let target = stateTarget, sequence <= target, sequence > executed else { return }
         invariant(executing == nil && tentative == nil, "state was installed under an execution")
         stateTarget = nil
         executed = sequence
@@ -142,8 +149,21 @@ extension Replica {
         if !restored.changed.isEmpty { onClientsChanged(restored.changed, into: &effects) }
         progressed()
         releaseReads(into: &effects)
+        if sequence < target { return goOnFetching(into: &effects) }
         judgeAgain(sequence.next, into: &effects)
         voteAgainIfLearned(into: &effects)
         executeNext(into: &effects)
+        if executing == nil, highestNamed > executed { ask(.others, into: &effects) }
+    }
+
+    /// While an earlier state was fetched, the others have come so far that they have forgotten what follows it. What differs from theirs
+    /// now was written meanwhile, so it is soon fetched: the last of these fetches takes less time than the others need for the batches
+    /// between the marks.
+    private mutating func goOnFetching(into effects: inout [Effect]) {
+        if let newest = checkpoints.highestSigned, newest.sequence > log.low {
+            adopt(newest, into: &effects)
+        } else if let root = checkpoints.certificate.first?.root {
+            fetchState(log.low, root: root, into: &effects)
+        }
     }
 }

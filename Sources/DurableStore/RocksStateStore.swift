@@ -63,10 +63,16 @@ public final class RocksStateStore: AuthenticatedStore {
 
     /// The finished checkpoints that are kept, oldest first, with their roots.
     public var keptCheckpoints: [(number: UInt64, root: Digest)] {
-        failure == nil ? kept.map { ($0.number, $0.tree?.digest ?? .zero) } : []
+        failure == nil ? checkpoints.filter(isKept).map { ($0.number, $0.tree?.digest ?? .zero) } : []
     }
 
-    private var kept: ArraySlice<Checkpoint> { checkpoints.drop { $0.number < released } }
+    private func isKept(_ checkpoint: Checkpoint) -> Bool {
+        checkpoint.number >= released || heldCheckpoints.contains(checkpoint.number)
+    }
+
+    private func kept(_ number: UInt64) -> Checkpoint? {
+        checkpoints.last { $0.number == number }.flatMap { isKept($0) ? $0 : nil }
+    }
 
     /// The number of Merkle nodes hashed since the store was opened: the measure of the work that checkpoints took.
     public var hashedNodes: UInt64 { forest.hasher.nodes }
@@ -217,19 +223,19 @@ public final class RocksStateStore: AuthenticatedStore {
         )
         let batch = WriteBatch(for: database)
         batch.put(checkpoint.record, at: Checkpoint.key(number), in: .header)
-        let tooOld = checkpoints.prefix { $0.number < released }.count
-        let dropped = max(tooOld, checkpoints.count + 1 - checkpointsKept)
-        for checkpoint in checkpoints.prefix(dropped) {
-            batch.delete(Checkpoint.key(checkpoint.number), in: .header)
-        }
+        let others = checkpoints.filter { !heldCheckpoints.contains($0.number) }
+        let tooOld = others.prefix { $0.number < released }.count
+        let dropped = others.prefix(max(tooOld, others.count + 1 - checkpointsKept))
+        for checkpoint in dropped { batch.delete(Checkpoint.key(checkpoint.number), in: .header) }
         try write(batch)
         checkpoints.append(checkpoint)
         frozen = nil
         forget(dropped)
     }
 
-    private func forget(_ dropped: Int) {
-        checkpoints.removeFirst(dropped)
+    private func forget(_ dropped: ArraySlice<Checkpoint>) {
+        let numbers = Set(dropped.map(\.number))
+        checkpoints.removeAll { numbers.contains($0.number) }
         hasGarbage = true
         trail = nil
     }
@@ -238,18 +244,21 @@ public final class RocksStateStore: AuthenticatedStore {
     public var lastCheckpointBegun: UInt64? { pending?.number ?? lastCheckpoint }
 
     /// The number of the last checkpoint that is finished; nil when none is kept, and when the store has failed.
-    public var lastCheckpoint: UInt64? { failure == nil ? kept.last?.number : nil }
+    public var lastCheckpoint: UInt64? {
+        guard failure == nil, let last = checkpoints.last, isKept(last) else { return nil }
+        return last.number
+    }
 
     /// The root of a finished checkpoint that is still kept, or nil.
     public func root(ofCheckpoint number: UInt64) -> Digest? {
-        guard failure == nil, let checkpoint = kept.last(where: { $0.number == number }) else { return nil }
+        guard failure == nil, let checkpoint = kept(number) else { return nil }
         return checkpoint.tree?.digest ?? .zero
     }
 
     /// The node at `path` in the tree of a finished checkpoint that is still kept, or nil: about one read on disk when it is close to
     /// the one that was asked for before.
     public func node(at path: SubtreePath, inCheckpoint number: UInt64) -> StateNode? {
-        guard let tree = kept.last(where: { $0.number == number })?.tree else { return nil }
+        guard let tree = kept(number)?.tree else { return nil }
         return attempt(or: nil) { () throws(StoreError) -> StateNode? in
             var trail = self.trail?.take(from: tree) ?? NodeTrail(from: tree)
             let found = try trail.subtree(at: path, in: forest.nodes)
@@ -258,16 +267,22 @@ public final class RocksStateStore: AuthenticatedStore {
         }
     }
 
-    /// Drops the checkpoints with smaller numbers than `number`. Their nodes are freed as later checkpoints advance.
+    /// What is kept however old or many. As long as one is, none of the nodes that were replaced since is freed.
+    public var heldCheckpoints: Set<UInt64> = [] {
+        didSet { releaseCheckpoints(before: released) }
+    }
+
+    /// Drops the checkpoints with smaller numbers than `number`, but for those that are held. Their nodes are freed as later checkpoints
+    /// advance.
     public func releaseCheckpoints(before number: UInt64) {
         released = max(released, number)
-        let dropped = checkpoints.dropLast().prefix { $0.number < number }
+        let dropped = checkpoints.dropLast().filter { $0.number < released && !heldCheckpoints.contains($0.number) }
         guard !dropped.isEmpty else { return }
         attempt(or: ()) { () throws(StoreError) in
             let batch = WriteBatch(for: database)
             for checkpoint in dropped { batch.delete(Checkpoint.key(checkpoint.number), in: .header) }
             try write(batch)
-            forget(dropped.count)
+            forget(dropped[...])
         }
     }
 

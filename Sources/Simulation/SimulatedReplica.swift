@@ -120,7 +120,7 @@ final class SimulatedReplica {
     func receive(_ message: PeerMessage, from peer: ReplicaID) {
         guard let message = pass(message, { $0.receive($1, from: peer, as: &$2) })?.message else { return }
         switch message {
-        case .stateRequest(let body): perform(transfer.onRequest(body, from: peer.index))
+        case .stateRequest(let body): perform(transfer.onRequest(body, from: peer.index, now: world.now))
         case .stateAnswer(let body): perform(transfer.onAnswer(body, from: peer.index, now: world.now))
         default: engine.receive(message, from: peer, now: clock, into: &effects)
         }
@@ -507,7 +507,7 @@ final class SimulatedReplica {
                 send(addressed.reply, to: addressed.client)
             }
         case .discardCheckpoints(let sequence, after: _):
-            store.releaseCheckpoints(before: sequence.rawValue)
+            transfer.release(before: sequence.rawValue)
         default:
             invariantViolated("an effect that waits for nothing was held")
         }

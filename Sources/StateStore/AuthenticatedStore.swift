@@ -81,8 +81,12 @@ public protocol AuthenticatedStore: AnyObject {
     /// - Returns: nil when the checkpoint is not kept or has no node at `path`.
     func node(at path: SubtreePath, inCheckpoint number: UInt64) -> StateNode?
 
-    /// Drops the checkpoints with smaller numbers than `number`.
+    /// Drops the checkpoints with smaller numbers than `number`, but for those that are held.
     func releaseCheckpoints(before number: UInt64)
+
+    /// The numbers of checkpoints that are kept however old or many they are, since another replica fetches them. One that is not kept
+    /// any more does not come back by being named here; one that was released meanwhile goes when it is taken out.
+    var heldCheckpoints: Set<UInt64> { get set }
 
     /// Replaces the state by another one, all of it or nothing, and keeps that as a finished checkpoint.
     ///

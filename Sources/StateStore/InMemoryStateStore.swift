@@ -18,13 +18,15 @@ public final class InMemoryStateStore: AuthenticatedStore {
     /// The finished checkpoints that are kept, oldest first.
     private var checkpoints: [Checkpoint] = []
     private let checkpointsKept: Int
+    /// Checkpoints below this one were released.
+    private var released: UInt64 = 0
 
     private var sections = TentativeSections()
 
     /// Makes an empty store.
     ///
-    /// - Parameter checkpointsKept: The number of finished checkpoints to keep, at least 1; older ones are dropped. The
-    ///   default covers a stable checkpoint, the two that fit between the water marks above it, and the one before it
+    /// - Parameter checkpointsKept: The number of finished checkpoints to keep, at least 1, those that are held not
+    ///   counted; older ones are dropped. The default covers a stable checkpoint, the two that fit between the water marks above it, and the one before it
     ///   for slow readers.
     public init(checkpointsKept: Int = 4) {
         invariant(checkpointsKept >= 1, "no checkpoint would be kept")
@@ -47,6 +49,7 @@ public final class InMemoryStateStore: AuthenticatedStore {
     public func copy(ofCheckpoint number: UInt64) -> InMemoryStateStore? {
         guard root(ofCheckpoint: number) != nil else { return nil }
         let copy = InMemoryStateStore(checkpointsKept: checkpointsKept)
+        copy.released = released
         copy.values = values
         copy.systemIndex = systemIndex
         copy.serviceIndex = serviceIndex
@@ -174,8 +177,8 @@ public final class InMemoryStateStore: AuthenticatedStore {
             checkpoints.append(Checkpoint(number: work.number, tree: finished, turnover: forest.nodes.takeTurnover()))
             if checkpoints.count == 1 {
                 freeReplacedByOldest()
-            } else if checkpoints.count > checkpointsKept {
-                dropOldest()
+            } else {
+                dropBeyondNumber()
             }
             return finished?.digest ?? .zero
         }
@@ -199,16 +202,50 @@ public final class InMemoryStateStore: AuthenticatedStore {
         return checkpoint.tree.flatMap { forest.subtree(at: path, in: $0) }.flatMap { forest.node($0.root) }
     }
 
-    /// Drops the checkpoints with smaller numbers than `number`.
+    /// Drops the checkpoints with smaller numbers than `number`, but for those that are held. The last one stays as long as one is.
     public func releaseCheckpoints(before number: UInt64) {
-        while let oldest = checkpoints.first, oldest.number < number {
-            dropOldest()
+        released = max(released, number)
+        dropReleased()
+    }
+
+    /// What is kept however old or many. What comes between two kept checkpoints and is in neither takes no memory.
+    public var heldCheckpoints: Set<UInt64> = [] {
+        didSet { dropReleased() }
+    }
+
+    private func dropReleased() {
+        var place = 0
+        while place < checkpoints.count {
+            let number = checkpoints[place].number
+            let isLastOfSeveral = place > 0 && place == checkpoints.count - 1
+            if number < released, !heldCheckpoints.contains(number), !isLastOfSeveral {
+                drop(at: place)
+            } else {
+                place += 1
+            }
         }
     }
 
-    private func dropOldest() {
-        checkpoints.removeFirst()
-        freeReplacedByOldest()
+    private func dropBeyondNumber() {
+        let others = checkpoints.indices.filter { !heldCheckpoints.contains(checkpoints[$0].number) }
+        if others.count > checkpointsKept, let oldest = others.first { drop(at: oldest) }
+    }
+
+    /// Drops the oldest checkpoint, or one between two others.
+    private func drop(at place: Int) {
+        let gone = checkpoints.remove(at: place).turnover
+        if place == 0 { return freeReplacedByOldest() }
+        // What came with it and went with the next one is in no tree any more. The rest is how the next one differs from the one before.
+        let next = checkpoints[place].turnover
+        let added = Set(gone.added)
+        let replaced = gone.replaced + next.replaced
+        let unneeded = replaced.filter(added.contains)
+        let freed = Set(unneeded)
+        checkpoints[place].turnover = MemoryNodes.Turnover(
+            added: (gone.added + next.added).filter { !freed.contains($0) },
+            replaced: replaced.filter { !freed.contains($0) }
+        )
+        forest.nodes.free(unneeded)
     }
 
     /// Frees the nodes that the oldest kept checkpoint replaced: only checkpoints before it had them.
@@ -265,6 +302,7 @@ public final class InMemoryStateStore: AuthenticatedStore {
         }
         tree = last.tree
         pending = nil
+        released = 0
         for key in keys {
             _ = place(key, forest.value(of: key, in: tree))
         }
@@ -281,6 +319,7 @@ public final class InMemoryStateStore: AuthenticatedStore {
         tree = nil
         pending = nil
         checkpoints = []
+        released = 0
         sections.removeAll()
     }
 

@@ -175,6 +175,9 @@ public struct StateFetch {
         return effects
     }
 
+    /// How many sources may still have the state: none of them sent something wrong, said that it is gone, or was removed.
+    public var usableSources: Int { sources.count { $0.isUsable } }
+
     /// Whether all that differs was fetched and verified.
     public var isComplete: Bool { wanted.isEmpty && inFlight.isEmpty }
 
@@ -341,8 +344,9 @@ public struct StateFetch {
     }
 
     private mutating func send(to place: Int, at now: UInt64) -> Effect {
-        // An even share for each request that may still go out.
-        let free = limits.requestsInFlight - inFlight.count
+        // An even share for each request that may still go out, to this source: the last one takes all that is left, so that what is
+        // below it is not asked for piece by piece.
+        let free = min(limits.requestsInFlight - inFlight.count, limits.requestsPerSource - sources[place].inFlight)
         let count = min(limits.pathsPerRequest, (wanted.count + free - 1) / free)
         let parts = Array(wanted.suffix(count).reversed())
         wanted.removeLast(count)

@@ -19,7 +19,15 @@ public final class StateTransfer {
     private let peers: [Int]
     private let limits: StateFetch.Limits
     private var fetch: StateFetch?
-    private var target: UInt64?
+    private var target: StateFetch.Target?
+    /// A later state that the owner wants by now: the fetch under way goes on as long as it can, and this one comes after it.
+    private var later: StateFetch.Target?
+    /// Until when one source is enough to go on with a fetch, though a later state is wanted.
+    private var patienceEnd: UInt64 = 0
+    /// What peers fetch from here.
+    private var holds = CheckpointHolds()
+    /// The last checkpoint that the owner needs itself.
+    private var needed: UInt64 = 0
     /// When a fetch that found nobody to ask begins again.
     private var retry: UInt64?
 
@@ -28,6 +36,9 @@ public final class StateTransfer {
 
     /// How long to wait before the same peers are asked again, when none of them had the state.
     private static let retryNanoseconds: UInt64 = 500_000_000
+
+    /// How long few sources are enough to go on with a fetch, though a later state is wanted: they may all be faulty, and drip.
+    private static let patienceNanoseconds: UInt64 = 4_000_000_000
 
     /// Makes the part of a replica that fetches nothing yet.
     ///
@@ -43,11 +54,14 @@ public final class StateTransfer {
 
     /// When ``timePassed(now:)`` wants to be called, in nanoseconds of the owner's monotonic clock; nil for never.
     public var deadline: UInt64? {
-        guard let due = fetch?.deadline, let retry else { return fetch?.deadline ?? retry }
-        return min(due, retry)
+        let patience = later != nil && !isComplete && hasFewSources ? patienceEnd : nil
+        return [fetch?.deadline, retry, holds.deadline, patience].compactMap { $0 }.min()
     }
 
-    /// Fetches the state of a checkpoint; a fetch that is under way goes on with the new target.
+    /// Fetches the state of a checkpoint.
+    ///
+    /// A fetch that is under way is finished and installed first, as long as more peers serve it than may be faulty, or for some seconds:
+    /// what is left then is small, while the difference to a target that moves on with each checkpoint might never be fetched.
     ///
     /// - Parameters:
     ///   - checkpoint: The number of the checkpoint.
@@ -57,13 +71,33 @@ public final class StateTransfer {
     ///     taken for one to this. The time of day does.
     public func begin(_ checkpoint: UInt64, root: Digest, now: UInt64, numberedFrom first: UInt64) -> [Step] {
         let wanted = StateFetch.Target(checkpoint: checkpoint, root: root)
-        target = checkpoint
-        isComplete = false
         if fetch == nil {
+            start(wanted, now)
             fetch = StateFetch(of: wanted, into: store, from: peers, numberedFrom: first, limits: limits)
             return steps(fetch?.advance(to: now), now)
         }
-        return steps(fetch?.retarget(to: wanted, at: now), now)
+        if let target, target.checkpoint < checkpoint { later = wanted }
+        return goOn(now)
+    }
+
+    private func start(_ wanted: StateFetch.Target, _ now: UInt64) {
+        target = wanted
+        later = nil
+        isComplete = false
+        retry = nil
+        let (end, overflow) = now.addingReportingOverflow(Self.patienceNanoseconds)
+        patienceEnd = overflow ? .max : end
+    }
+
+    /// Whether all that serve the fetch under way may be faulty.
+    private var hasFewSources: Bool { (fetch?.usableSources ?? 0) <= peers.count / 3 }
+
+    /// Leaves the target for a later one when too few serve it.
+    private func goOn(_ now: UInt64) -> [Step] {
+        guard let later, !isComplete, hasFewSources, let usable = fetch?.usableSources else { return [] }
+        if usable > 0, now < patienceEnd { return [] }
+        start(later, now)
+        return steps(fetch?.retarget(to: later, at: now), now)
     }
 
     /// ``deadline`` has come.
@@ -76,6 +110,7 @@ public final class StateTransfer {
             }
         }
         effects += fetch?.advance(to: now) ?? []
+        if holds.expire(now: now) { store.heldCheckpoints = holds.checkpoints }
         return steps(effects, now)
     }
 
@@ -85,20 +120,39 @@ public final class StateTransfer {
     }
 
     /// A peer asks for parts of a state.
-    public func onRequest(_ body: [UInt8], from peer: Int) -> [Step] {
+    public func onRequest(_ body: [UInt8], from peer: Int, now: UInt64) -> [Step] {
         guard let request = StateRequest(encoded: body) else { return [] }
+        let isHere = peers.contains(peer) && store.root(ofCheckpoint: request.checkpoint) != nil
+        if isHere, holds.note(request.checkpoint, of: peer, now: now) { store.heldCheckpoints = holds.checkpoints }
         return [.answer(store.answer(to: request).encoded, to: peer)]
     }
 
-    /// Puts what was fetched into the store.
+    /// The owner needs no checkpoint before this one any more. The one that it needed before stays too: a peer that has just learnt of it
+    /// may be about to ask for it.
+    public func release(before checkpoint: UInt64) {
+        store.releaseCheckpoints(before: needed)
+        needed = max(needed, checkpoint)
+    }
+
+    /// Puts what was fetched into the store. When the owner wants a later state by then, it names it again.
     public func install(now: UInt64) -> [Step] {
-        isComplete = false
         guard let outcome = fetch?.install(), let target else { return [] }
-        if case .incomplete = outcome { return steps(fetch?.advance(to: now), now) }
-        fetch = nil
-        retry = nil
-        if case .installed = outcome { return [.installed(target)] }
-        return []
+        isComplete = false
+        switch outcome {
+        case .incomplete:
+            return steps(fetch?.advance(to: now), now)
+        case .installed:
+            fetch = nil
+            later = nil
+            return [.installed(target.checkpoint)]
+        case .overtaken:
+            if let later {
+                start(later, now)
+                return steps(fetch?.retarget(to: later, at: now), now)
+            }
+            fetch = nil
+            return []
+        }
     }
 
     private func steps(_ effects: [StateFetch.Effect]?, _ now: UInt64) -> [Step] {
@@ -118,6 +172,6 @@ public final class StateTransfer {
                 isComplete = true
             }
         }
-        return steps
+        return steps + goOn(now)
     }
 }

@@ -44,6 +44,28 @@ struct CertificateTests {
         #expect(replica.stable == SequenceNumber(16) && replica.stateWanted == SequenceNumber(16))
     }
 
+    @Test func `a replica that adopts a checkpoint asks at once what came after it`() throws {
+        let replica = asking()
+        send(try certificate(16, root: root, by: [0, 2, 3]), from: 0, to: replica)
+        #expect(replica.sentCatchUps.map(\.executed) == [SequenceNumber(16)])
+        #expect(replica.executed == .zero)
+    }
+
+    @Test func `an earlier state than the wanted one is taken, and the newest certified one fetched`() throws {
+        let replica = asking()
+        send(try certificate(16, root: root, by: [0, 2, 3]), from: 0, to: replica)
+        send(try certificate(32, root: root, by: [0, 2, 3]), from: 2, to: replica)
+        send(try certificate(36, root: root, by: [0, 2, 3]), from: 3, to: replica)
+        #expect(replica.stable == SequenceNumber(32) && replica.stateWanted == SequenceNumber(32))
+        replica.install([:], of: SequenceNumber(16))
+        #expect(replica.executed == SequenceNumber(16))
+        #expect(replica.stable == SequenceNumber(36) && replica.stateWanted == SequenceNumber(36))
+        replica.install([:], of: SequenceNumber(40))
+        #expect(replica.executed == SequenceNumber(16), "nothing beyond what is wanted is taken")
+        replica.install([:])
+        #expect(replica.executed == SequenceNumber(36))
+    }
+
     @Test func `a replica takes its own word from before a restart as part of a certificate`() throws {
         let replica = asking()
         send(try certificate(16, root: root, by: [0, 1, 2]), from: 2, to: replica)

@@ -260,6 +260,67 @@ struct CheckpointTests {
         }
     }
 
+    @Test(arguments: StoreKind.allCases)
+    func `held checkpoints stay whole, beyond the number kept too, and what lies between takes no memory`(
+        kind: StoreKind
+    ) throws {
+        var random = SplitMix64(seed: 53)
+        try kind.withStore(checkpointsKept: 2) { store in
+            var walks: [UInt64: Set<WalkedEntry>] = [:]
+            for number in UInt64(1)...30 {
+                for _ in 0..<100 {
+                    let key = Self.key(random.below(300))
+                    if random.below(4) == 0 {
+                        store.delete(key, in: .service)
+                    } else {
+                        store.put(random.bytes(12), at: key, in: .service)
+                    }
+                }
+                _ = store.checkpoint(number)
+                if number == 3 || number == 11 {
+                    store.heldCheckpoints.insert(number)
+                    walks[number] = store.walk(checkpoint: number).entries
+                }
+                if number > 11 { store.releaseCheckpoints(before: number - 1) }
+                for held in store.heldCheckpoints {
+                    let walk = store.walk(checkpoint: held)
+                    #expect(walk.isSound && walk.entries == walks[held])
+                }
+                if number == 20 {
+                    store.heldCheckpoints = [11]
+                    #expect(store.root(ofCheckpoint: 3) == nil)
+                }
+            }
+            #expect(store.root(ofCheckpoint: 12) == nil && store.root(ofCheckpoint: 29) != nil)
+            if kind == .memory {
+                let kept = [11, 29, 30].map { store.walk(checkpoint: $0).nodes }
+                #expect(store.heldNodes <= kept.reduce(0, +))
+            }
+            store.releaseCheckpoints(before: 30)
+            store.heldCheckpoints = []
+            #expect(store.root(ofCheckpoint: 11) == nil)
+            let walk = store.walk(checkpoint: 30)
+            #expect(walk.isSound && store.heldNodes == walk.nodes)
+        }
+    }
+
+    @Test func `a store goes back to a held checkpoint though those between are gone`() {
+        var random = SplitMix64(seed: 54)
+        var twin = Twin(checkpointsKept: 1)
+        twin.fill(0..<200, &random)
+        let root = twin.store.checkpoint(1)
+        let entries = twin.store.entries()
+        twin.store.heldCheckpoints = [1]
+        for number in UInt64(2)...9 {
+            twin.change(80, keys: 300, &random)
+            _ = twin.store.checkpoint(number)
+        }
+        #expect(twin.store.root(ofCheckpoint: 5) == nil)
+        twin.store.install([], onto: 1, asCheckpoint: 10, root: root)
+        #expect(twin.store.entries() == entries)
+        #expect(twin.store.walk(checkpoint: 10).isSound)
+    }
+
     @Test func `bytes that are no path or no branch are refused`() {
         #expect(SubtreePath([0, 15, 3]) != nil)
         #expect(SubtreePath([16]) == nil)

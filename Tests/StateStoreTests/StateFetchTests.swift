@@ -471,7 +471,7 @@ struct StateFetchTests {
         var limits = Self.small
         limits.answerBudget = 3000
         var transfer = Transfer(target, into: local, [lacking, Transfer.honest(store)], limits: limits)
-        try transfer.run(steps: 9)
+        try transfer.run(steps: 14)
         #expect(transfer.effects.contains(.gone(source: 0)))
         let fetched = transfer.fetch.progress.nodes
         #expect(fetched > 300 && fetched < UInt64(digests.count))
@@ -545,7 +545,7 @@ struct StateFetchTests {
             limits: Self.small
         )
         for number in UInt64(2)...6 {
-            try transfer.run(steps: 9)
+            try transfer.run(steps: 14)
             local.change(40, keys: 600, &random)
             _ = local.store.checkpoint(number)
             transfer.lose()

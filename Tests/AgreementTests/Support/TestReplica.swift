@@ -185,9 +185,9 @@ final class TestReplica {
         if recorder != nil { recorder = TestRecorder(of: configuration, recovering: recovery, signer: signer) }
     }
 
-    /// Has the state that it wants, with these entries of the engine's.
-    func install(_ records: [[UInt8]: [UInt8]]) {
-        guard let wanted = stateWanted else { invariantViolated("no state is wanted") }
+    /// Has the state that it wants, or an earlier one that it wanted before, with these entries of the engine's.
+    func install(_ records: [[UInt8]: [UInt8]], of sequence: SequenceNumber? = nil) {
+        guard let wanted = sequence ?? stateWanted else { invariantViolated("no state is wanted") }
         self.records = records
         let entries = records.map { SystemRecord(key: $0.key, value: $0.value) }
         engine.stateInstalled(wanted, records: entries, now: now, into: &effects)
