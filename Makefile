@@ -7,6 +7,7 @@ SOURCES := Sources Tests Package.swift
 LIBRARIES := Cryptography Messages Agreement StateStore DurableStore Transport Aardvark KeyValueService Workloads \
 	Adversary Simulation Lab
 PROGRAM := .build/release/aardvark
+LAB := .build/release/aardvark-lab
 
 help: ## List these targets
 	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1\t\2/p' Makefile | expand -t 16
@@ -24,8 +25,10 @@ test: packages ## Build and run all tests
 	swift build --build-tests
 	swift test --skip-build --no-parallel
 
-bench: build ## Measure the cluster that `make run` runs
-	@exec $(PROGRAM) bench --workload null
+bench: build ## Both protocols under attack, in about 3 minutes: a table, and a report below .aardvark/bench
+	swift build -c release --product aardvark-lab
+	@mkdir -p .aardvark/bench
+	@exec $(LAB) attack --scenario Config/scenarios/short.yaml --output .aardvark/bench/$$(date -u +%Y%m%d-%H%M%S)
 
 lint: ## Check the format of the sources
 	swift format lint --strict --recursive --parallel $(SOURCES)

@@ -27,7 +27,7 @@ struct AttackCommand: AsyncParsableCommand {
             the attack. Options beside it go before what it says.
 
               aardvark-lab attack --profiles none,silent,delay-100ms --seconds 10 --repeat 1
-              aardvark-lab attack --scenario Config/scenarios/quick.yaml
+              aardvark-lab attack --scenario Config/scenarios/short.yaml
             """
     )
 
