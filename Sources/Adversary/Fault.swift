@@ -151,7 +151,13 @@ public struct Setting: Sendable {
 
     /// Describes a run.
     ///
-    /// - Parameter faultyClients: How many of the clients may be made faulty; nil for a third of them, at least one.
+    /// - Parameters:
+    ///   - size: The cluster.
+    ///   - clients: The clients.
+    ///   - start: When the first fault may start, in nanoseconds.
+    ///   - end: When the last fault has to end, in nanoseconds.
+    ///   - random: Where the profile's choices come from.
+    ///   - faultyClients: How many of the clients may be made faulty; nil for a third of them, at least one.
     public init(
         size: ClusterSize,
         clients: [ClientID],

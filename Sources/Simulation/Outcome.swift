@@ -12,7 +12,7 @@ public struct Outcome: Sendable {
     /// When correct clients were answered, in virtual nanoseconds, in their order: one for each operation.
     public let answers: [UInt64]
     /// By replica number: how often it wrote to its disk, or a sync of it was done. Power can be lost at each of these moments
-    /// (``Fault/powerLossAtWrite(_:)``).
+    /// (`Fault.powerLossAtWrite`).
     public let writes: [Int]
 }
 
