@@ -76,6 +76,7 @@ final class ReplicaCore {
         storage: OpenStorage,
         recording: InputRecording?,
         workers: SignatureWorkers?,
+        stateTransferRate: UInt64,
         interceptor: (any ReplicaInterceptor)?,
         outlet: any ReplicaOutlet
     ) {
@@ -113,7 +114,11 @@ final class ReplicaCore {
         verifier = RequestVerifier(cluster: cluster.clusterID, replica: replica, key: key)
         self.storage = storage
         store = storage.state
-        transfer = StateTransfer(store: store, peers: cluster.size.members.filter { $0 != replica }.map(\.index))
+        transfer = StateTransfer(
+            store: store,
+            peers: cluster.size.members.filter { $0 != replica }.map(\.index),
+            servingRate: stateTransferRate
+        )
         self.cluster = cluster
         self.replica = replica
         self.service = service

@@ -71,6 +71,7 @@ final class ReplicaRuntime: TransportDelegate, ReplicaOutlet {
         storage: OpenStorage,
         recording: InputRecording?,
         workers: SignatureWorkers?,
+        stateTransferRate: UInt64,
         interceptor: (any ReplicaInterceptor)?,
         eventLoop: any EventLoop,
         logger: Logger,
@@ -111,6 +112,7 @@ final class ReplicaRuntime: TransportDelegate, ReplicaOutlet {
             storage: storage,
             recording: recording,
             workers: workers,
+            stateTransferRate: stateTransferRate,
             interceptor: interceptor,
             outlet: self
         )

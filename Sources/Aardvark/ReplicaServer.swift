@@ -28,6 +28,7 @@ public final class ReplicaServer: Service {
     private let storage: Storage?
     private let recording: InputRecording?
     private let signatureThreads: Int
+    private let stateTransferRate: UInt64
     private let logger: Logger
     private let interceptor: (@Sendable () -> any ReplicaInterceptor)?
 
@@ -42,6 +43,7 @@ public final class ReplicaServer: Service {
     ///   - recording: Where to record all inputs of the protocol engine, for one run; nil not to.
     ///   - signatureThreads: How many threads check the signatures of requests beside the one that does all else, 0 to 64; 0 to check
     ///     them on that one; nil for what suits the machine's processors and the replicas on the same host.
+    ///   - stateTransferRate: How fast all peers that fetch state are served at most, in bytes per second; at least 1 MB.
     ///   - logger: For what operators should know.
     /// - Throws: When the cluster file does not name the replica, names another key, or sets bounds that do not fit each other.
     public convenience init(
@@ -52,6 +54,7 @@ public final class ReplicaServer: Service {
         storage: Storage? = nil,
         recording: InputRecording? = nil,
         signatureThreads: Int? = nil,
+        stateTransferRate: UInt64 = ReplicaServer.defaultStateTransferRate,
         logger: Logger
     ) throws(OperatorError) {
         try self.init(
@@ -62,6 +65,7 @@ public final class ReplicaServer: Service {
             storage: storage,
             recording: recording,
             signatureThreads: signatureThreads,
+            stateTransferRate: stateTransferRate,
             interceptor: nil,
             logger: logger
         )
@@ -76,6 +80,7 @@ public final class ReplicaServer: Service {
         storage: Storage?,
         recording: InputRecording?,
         signatureThreads: Int?,
+        stateTransferRate: UInt64 = ReplicaServer.defaultStateTransferRate,
         interceptor: (@Sendable () -> any ReplicaInterceptor)?,
         logger: Logger
     ) throws(OperatorError) {
@@ -105,11 +110,18 @@ public final class ReplicaServer: Service {
         self.storage = storage
         self.recording = recording
         self.interceptor = interceptor
+        self.stateTransferRate = max(stateTransferRate, Self.leastStateTransferRate)
         self.signatureThreads = Self.signatureThreads(signatureThreads, of: cluster, at: replica)
         var logger = logger
         logger[metadataKey: "replica"] = "\(replica)"
         self.logger = logger
     }
+
+    /// How fast peers that fetch state are served unless told otherwise, in bytes per second.
+    public static let defaultStateTransferRate: UInt64 = 100_000_000
+
+    /// The slowest that peers that fetch state are served: slower, the largest answer would come after its time.
+    public static let leastStateTransferRate: UInt64 = 1_000_000
 
     /// How many threads check signatures: none where requests have none.
     private static func signatureThreads(_ asked: Int?, of cluster: ClusterFile, at replica: ReplicaID) -> Int {
@@ -193,6 +205,7 @@ public final class ReplicaServer: Service {
             storage: storage,
             recording: recording,
             workers: workers,
+            stateTransferRate: stateTransferRate,
             interceptor: interceptor?(),
             eventLoop: eventLoop,
             logger: logger,
@@ -253,6 +266,7 @@ private final class ReplicaNode {
         storage: OpenStorage,
         recording: InputRecording?,
         workers: SignatureWorkers?,
+        stateTransferRate: UInt64,
         interceptor: (any ReplicaInterceptor)?,
         eventLoop: any EventLoop,
         logger: Logger,
@@ -271,6 +285,7 @@ private final class ReplicaNode {
             storage: storage,
             recording: recording,
             workers: workers,
+            stateTransferRate: stateTransferRate,
             interceptor: interceptor,
             eventLoop: eventLoop,
             logger: logger,

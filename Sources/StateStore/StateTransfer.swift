@@ -1,4 +1,5 @@
 import Cryptography
+import Invariants
 
 /// A replica's part in state transfer: asks peers for the state of a stable checkpoint, and answers them. Its owner sends the messages
 /// and says what time it is.
@@ -26,6 +27,12 @@ public final class StateTransfer {
     private var patienceEnd: UInt64 = 0
     /// What peers fetch from here.
     private var holds = CheckpointHolds()
+    /// How fast peers are served, in bytes per second; nil for as fast as they ask.
+    private let servingRate: UInt64?
+    /// When the next question may be answered.
+    private var nextAnswer: UInt64 = 0
+    /// Questions that came before that, oldest first: of each peer as many as a fetch has in flight.
+    private var waiting: [(request: StateRequest, peer: Int)] = []
     /// The last checkpoint that the owner needs itself.
     private var needed: UInt64 = 0
     /// When a fetch that found nobody to ask begins again.
@@ -46,7 +53,15 @@ public final class StateTransfer {
     ///   - store: The replica's state.
     ///   - peers: The numbers of the other replicas.
     ///   - limits: How much to ask for at once and how long to wait.
-    public init(store: any AuthenticatedStore, peers: [Int], limits: StateFetch.Limits = StateFetch.Limits()) {
+    ///   - servingRate: How fast all peers together are served at most, in bytes per second, at least 1; nil for as fast as they ask.
+    public init(
+        store: any AuthenticatedStore,
+        peers: [Int],
+        limits: StateFetch.Limits = StateFetch.Limits(),
+        servingRate: UInt64? = nil
+    ) {
+        invariant(servingRate != 0, "peers that ask for state would never be served")
+        self.servingRate = servingRate
         self.store = store
         self.peers = peers
         self.limits = limits
@@ -55,7 +70,8 @@ public final class StateTransfer {
     /// When ``timePassed(now:)`` wants to be called, in nanoseconds of the owner's monotonic clock; nil for never.
     public var deadline: UInt64? {
         let patience = later != nil && !isComplete && hasFewSources ? patienceEnd : nil
-        return [fetch?.deadline, retry, holds.deadline, patience].compactMap { $0 }.min()
+        let answer = waiting.isEmpty ? nil : nextAnswer
+        return [fetch?.deadline, retry, holds.deadline, patience, answer].compactMap { $0 }.min()
     }
 
     /// Fetches the state of a checkpoint.
@@ -111,7 +127,7 @@ public final class StateTransfer {
         }
         effects += fetch?.advance(to: now) ?? []
         if holds.expire(now: now) { store.heldCheckpoints = holds.checkpoints }
-        return steps(effects, now)
+        return serve(now) + steps(effects, now)
     }
 
     /// A peer has answered.
@@ -124,7 +140,23 @@ public final class StateTransfer {
         guard let request = StateRequest(encoded: body) else { return [] }
         let isHere = peers.contains(peer) && store.root(ofCheckpoint: request.checkpoint) != nil
         if isHere, holds.note(request.checkpoint, of: peer, now: now) { store.heldCheckpoints = holds.checkpoints }
-        return [.answer(store.answer(to: request).encoded, to: peer)]
+        guard waiting.count(where: { $0.peer == peer }) < limits.requestsPerSource else { return [] }
+        waiting.append((request, peer))
+        return serve(now)
+    }
+
+    /// Answers what waits, as fast as the rate allows: each answer puts the next one off by the time that it takes at that rate.
+    private func serve(_ now: UInt64) -> [Step] {
+        var answers: [Step] = []
+        while nextAnswer <= now, !waiting.isEmpty {
+            let (request, peer) = waiting.removeFirst()
+            let answer = store.answer(to: request).encoded
+            answers.append(.answer(answer, to: peer))
+            guard let servingRate else { continue }
+            let (next, overflow) = now.addingReportingOverflow(UInt64(answer.count) * 1_000_000_000 / servingRate)
+            nextAnswer = overflow ? .max : next
+        }
+        return answers
     }
 
     /// The owner needs no checkpoint before this one any more. The one that it needed before stays too: a peer that has just learnt of it

@@ -84,6 +84,15 @@ struct ReplicaCommand: AsyncParsableCommand {
     @Option(
         name: .long,
         help: ArgumentHelp(
+            "How fast replicas that fetch the state are served at most, all together, in MB/s.",
+            valueName: "megabytes"
+        )
+    )
+    var stateTransferRate = Int(ReplicaServer.defaultStateTransferRate / 1_000_000)
+
+    @Option(
+        name: .long,
+        help: ArgumentHelp(
             "Serve metrics for Prometheus at http://ADDRESS/metrics; without a host on this machine only.",
             valueName: "[host:]port"
         )
@@ -110,6 +119,9 @@ struct ReplicaCommand: AsyncParsableCommand {
         if let signatureThreads, !(0...most).contains(signatureThreads) {
             throw ValidationError("--signature-threads is 0 to \(most)")
         }
+        guard (1...100_000).contains(stateTransferRate) else {
+            throw ValidationError("--state-transfer-rate is 1 to 100000")
+        }
         guard !(create && repair) else { throw ValidationError("A replica cannot both be new and be repaired.") }
     }
 
@@ -128,6 +140,7 @@ struct ReplicaCommand: AsyncParsableCommand {
             storage: storage(cluster),
             recording: recording,
             signatureThreads: signatureThreads,
+            stateTransferRate: UInt64(stateTransferRate) * 1_000_000,
             logger: logger
         )
         var services = [ServiceGroupConfiguration.ServiceConfiguration(service: server)]

@@ -240,6 +240,42 @@ struct StateTransferTests {
         #expect(twin.store.root(ofCheckpoint: 9) == nil)
     }
 
+    @Test func `Peers are served no faster than the rate, and no more questions wait than a fetch asks`() throws {
+        var random = SplitMix64(seed: 7)
+        var twin = Twin()
+        twin.fill(0..<2_000, &random)
+        _ = twin.store.checkpoint(1)
+        let server = StateTransfer(store: twin.store, peers: [1, 2], servingRate: 10_000)
+        let subtree = StateRequest.Subtree(.root, isWhole: true)
+        let request = StateRequest(number: 1, checkpoint: 1, budget: 5_000, subtrees: [subtree])
+        let question = try #require(request).encoded
+        var bytes = 0
+        var answers: [Int: Int] = [:]
+        func count(_ steps: [StateTransfer.Step]) {
+            for case .answer(let body, let peer) in steps {
+                bytes += body.count
+                answers[peer, default: 0] += 1
+            }
+        }
+        count(server.onRequest(question, from: 1, now: 1_000))
+        #expect(answers == [1: 1], "the first goes at once")
+        for _ in 0..<20 {
+            for peer in [1, 2] { count(server.onRequest(question, from: peer, now: 1_000)) }
+        }
+        #expect(answers == [1: 1])
+        var now: UInt64 = 1_000
+        while answers.values.reduce(0, +) < 9 {
+            let before = bytes
+            let due = try #require(server.deadline)
+            count(server.timePassed(now: due - 1))
+            #expect(bytes == before)
+            count(server.timePassed(now: due))
+            now = due
+            #expect(UInt64(before) * 1_000_000_000 / 10_000 <= now)
+        }
+        #expect(answers == [1: 5, 2: 4])
+    }
+
     @Test func `What is no question is not answered`() {
         let transfer = StateTransfer(store: Twin().store, peers: [1])
         #expect(transfer.onRequest([1, 2, 3], from: 1, now: 5).isEmpty)
