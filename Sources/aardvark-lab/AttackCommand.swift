@@ -21,7 +21,12 @@ struct AttackCommand: AsyncParsableCommand {
 
             Faulty clients are processes too; before and after the attack they send like correct ones, but are not counted. A run \
             whose attackers never did anything counts as failed. `aardvark-lab profiles` says which profiles run with real \
-            processes. All processes share this machine, so an attacker's own work slows its victims down.
+            processes.
+
+            As root, each replica, each faulty client and the correct clients together have an emulated machine: a network \
+            namespace with links and a share of the processors of its own, so that an attacker spends its own time and not its \
+            victims'. Otherwise all are plain processes, and the report says so. What was made is removed again, however this ends. \
+            Ctrl-C ends the lab, and the runs until then are kept.
 
             A scenario file (there are some in Config/scenarios) says all this at once, and how the number of clients changes during \
             the attack. Options beside it go before what it says.
@@ -82,6 +87,15 @@ struct AttackCommand: AsyncParsableCommand {
     @Option(help: ArgumentHelp("Where the results go.", valueName: "dir"))
     var output = "attack-results"
 
+    @Flag(
+        inversion: .prefixedNo,
+        help: ArgumentHelp(
+            "Give each party a machine of its own. (default: where this host permits it)",
+            discussion: "A machine is a network namespace with links and a share of the processors. Root only."
+        )
+    )
+    var emulate: Bool?
+
     @Flag(help: "Have correct replicas record their inputs, for aardvark-lab replay.")
     var record = false
 
@@ -91,7 +105,7 @@ struct AttackCommand: AsyncParsableCommand {
     func validate() throws {
         for (value, range, name) in [
             (replicas, 4...13, "--replicas"), (seconds, 1...3_600, "--seconds"), (repeats, 1...100, "--repeat"),
-            (clients, 1...1_000, "--clients"), (faultyClients, 1...100, "--faulty-clients"),
+            (clients, 1...1_000, "--clients"), (faultyClients, 1...99, "--faulty-clients"),
             (window, 1...64, "--window"), (bundle, 1...64, "--bundle"),
         ] {
             guard let value, !range.contains(value) else { continue }
@@ -108,6 +122,8 @@ struct AttackCommand: AsyncParsableCommand {
         guard !FileAccess.exists(resultsPath) else {
             throw OperatorError(.cannotCreate, "\(resultsPath): the file exists already and is not overwritten")
         }
+        // From here on, so that no signal ends this process without its runs and machines.
+        let signals = await UnixSignalsSequence(trapping: .sigint, .sigterm, .sighup)
         let work = Task { () async throws -> AttackResults in
             var line = LiveLine()
             defer { line.clear() }
@@ -115,14 +131,13 @@ struct AttackCommand: AsyncParsableCommand {
                 if Console.errorIsTerminal { line.show(text) } else { Console.note(text) }
             }
         }
-        let signals = await UnixSignalsSequence(trapping: .sigint, .sigterm)
         let watching = Task { for await _ in signals { work.cancel() } }
         defer { watching.cancel() }
         let results: AttackResults
         do {
             results = try await work.value
         } catch is CancellationError {
-            throw OperatorError(.unavailable, "stopped before the end; all processes are ended")
+            throw OperatorError(.unavailable, "stopped before the first run was over; all processes are ended")
         }
         let contents = try results.json()
         try FileAccess.create(
@@ -135,6 +150,9 @@ struct AttackCommand: AsyncParsableCommand {
         try report.write(to: output)
         print(json ? String(decoding: contents, as: UTF8.self) : report.terminal)
         if !report.passed { throw ExitCode(3) }
+        if let stopped = results.stopped {
+            throw OperatorError(.unavailable, "not all runs took place: \(stopped); \(output) has what they showed")
+        }
     }
 
     private func makePlan() throws -> AttackPlan {
@@ -169,6 +187,7 @@ struct AttackCommand: AsyncParsableCommand {
         if let window { plan.window = window }
         if let bundle { plan.bundle = bundle }
         if let seed { plan.seed = seed }
+        if let emulate { plan.emulation = emulate ? .always : .never }
         plan.isRecorded = record
         return plan
     }

@@ -9,8 +9,7 @@ struct CleanCommand: ParsableCommand {
         discussion: """
             A run removes its network namespaces and control groups by itself, also when it is interrupted or killed. Should something \
             be left, this removes it: only what is named aardvark-lab-N..., where no process N runs any more.
-            """,
-        shouldDisplay: false
+            """
     )
 
     func run() throws {

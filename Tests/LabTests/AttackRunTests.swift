@@ -1,10 +1,14 @@
 import Aardvark
 import Foundation
-import Lab
 import TestSupport
 import Testing
 
+@testable import Lab
+
 @Suite struct AttackRunTests {
+    /// Whether this user may make network namespaces.
+    static let isRoot = geteuid() == 0
+
     /// Runs one attack of a second in a directory of its own, which is removed again.
     private func attack(_ profile: String) async throws -> AttackResults {
         let programs = try BuiltProgram.url("aardvark-lab").deletingLastPathComponent().path
@@ -13,6 +17,7 @@ import Testing
         var plan = AttackPlan(programs: programs, output: directory, command: "")
         plan.protocols = [.aardvark]
         plan.profiles = [try #require(AttackProfiles.named(profile))]
+        plan.emulation = .never
         plan.phases = AttackPlan.phases(attackSeconds: 1)
         plan.repeats = 1
         plan.clients = 2
@@ -35,7 +40,94 @@ import Testing
         #expect(quiet.operations > 0 && quiet.latency != nil)
         #expect(quiet.operations == run.clientShares.map(\.faultFreeOperations).reduce(0, +))
         #expect(run.samples.map(\.operations).reduce(0, +) == run.phases.map(\.operations).reduce(0, +))
+        #expect(results.settings.emulation.kind == .loopback)
+        #expect(results.stopped == nil)
+        let used = run.samples.map { sample in sample.replicas.compactMap(\.cpuMicroseconds).count }
+        #expect(used == run.samples.map { _ in 4 })
+        #expect(run.samples.compactMap(\.cpuMicrosecondsOfClients).reduce(0, +) > 0)
+        #expect(run.samples.allSatisfy { $0.cpuMicrosecondsOfAttackers == nil })
         let checks = run.samples.flatMap(\.replicas).compactMap(\.signatureChecks)
         #expect(checks.reduce(0, +) > 0)
+    }
+
+    /// Interrupts the lab in its second run.
+    ///
+    /// - Returns: Its exit code.
+    private func interruptSecondRun(of lab: Process) throws -> Int32 {
+        let output = Pipe()
+        lab.standardInput = FileHandle.nullDevice
+        lab.standardOutput = FileHandle.nullDevice
+        lab.standardError = output
+        try lab.run()
+        var text = ""
+        while !text.contains("aardvark-big-mac-2  1/") {
+            let bytes = output.fileHandleForReading.availableData
+            guard !bytes.isEmpty else { break }
+            text += String(decoding: bytes, as: UTF8.self)
+        }
+        kill(lab.processIdentifier, SIGINT)
+        _ = try output.fileHandleForReading.readToEnd()
+        lab.waitUntilExit()
+        return lab.terminationStatus
+    }
+
+    @Test(.enabled(if: isRoot))
+    func `each party has its machine, and an interrupt keeps the runs until then and leaves no machine behind`() throws
+    {
+        let directory = FileManager.default.temporaryDirectory.appending(path: "aardvark-attack-\(UUID())").path
+        defer { try? FileManager.default.removeItem(atPath: directory) }
+        let lab = Process()
+        lab.executableURL = try BuiltProgram.url("aardvark-lab")
+        lab.arguments =
+            ["attack", "--emulate", "--protocols", "aardvark", "--profiles", "big-mac", "--seconds", "1"]
+            + ["--repeat", "2", "--clients", "2", "--output", directory]
+        let status = try interruptSecondRun(of: lab)
+        #expect(status == 69)
+        #expect(!EmulationLeftovers.found().contains(lab.processIdentifier))
+
+        let path = "\(directory)/results.json"
+        let results = try AttackResults(json: Array(Data(contentsOf: URL(filePath: path))), path: path)
+        #expect(results.stopped == "it was interrupted, after 1 of 2 runs")
+        #expect(try FileManager.default.contentsOfDirectory(atPath: directory).allSatisfy { !$0.contains("big-mac-2") })
+        let emulation = results.settings.emulation
+        #expect(emulation.kind == .namespaces)
+        // 4 replicas, the correct clients, and the faulty one have 90 % of all processors.
+        #expect(emulation.processorPercent.map { $0 * 6 <= 90 * results.machine.cores } ?? !emulation.missing.isEmpty)
+
+        let run = try #require(results.runs.first)
+        #expect(run.failure == nil)
+        #expect(run.faultyClients == [2])
+        #expect(run.verdicts.allSatisfy { $0.held != false })
+        let attackers = run.samples.compactMap(\.cpuMicrosecondsOfAttackers)
+        #expect(attackers.count == run.samples.count)
+        for replica in 0..<4 {
+            let seconds = run.samples.flatMap(\.replicas).filter { $0.replica == replica }
+            #expect(seconds.compactMap(\.bytesReceived).reduce(0, +) > 10_000)
+            #expect(seconds.compactMap(\.bytesSent).reduce(0, +) > 10_000)
+            let used = seconds.compactMap(\.cpuMicroseconds)
+            #expect(used.reduce(0, +) > 0)
+            // Nobody uses more than its share, give or take how exactly a second is met.
+            if let share = emulation.processorPercent {
+                #expect(used.reduce(0, +) < UInt64(share * run.samples.count * 15_000))
+            }
+        }
+    }
+
+    @Test func `what a process used is read whatever its name is`() throws {
+        let devices = """
+            Inter-|   Receive                                                |  Transmit
+             face |bytes    packets errs drop fifo frame compressed multicast|bytes    packets errs drop fifo colls carrier compressed
+                lo:  999999      10    0    0    0     0          0         0   999999      10    0    0    0     0       0          0
+             peer1:    1000      10    0    0    0     0          0         0       20       1    0    0    0     0       0          0
+            clients:     234       3    0    0    0     0          0         0        1       1    0    0    0     0       0          0
+
+            """
+        let stat = "12 (a) b (c) S 1 12 12 0 -1 4194560 100 0 0 0 150 25 9 9 20 0 1 0 100 1000 100"
+        let usage = try #require(ProcessUsage(stat: stat, devices: devices, ticksPerSecond: 100))
+        #expect(usage.cpuMicroseconds == 1_750_000)
+        #expect(usage.bytesReceived == 1_234)
+        #expect(usage.bytesSent == 21)
+        #expect(ProcessUsage(stat: "12 (a) S 1", devices: devices, ticksPerSecond: 100) == nil)
+        #expect(ProcessUsage(stat: "", devices: devices, ticksPerSecond: 100) == nil)
     }
 }

@@ -86,6 +86,6 @@ import Testing
     }
 
     @Test func `a run in which no checkpoint could be compared is not judged`() {
-        #expect(RunObserver(faulty: [], faultyClients: []).history.held == nil)
+        #expect(RunObserver(replicas: 4, hasOwnInterfaces: false, faulty: [], faultyClients: []).history.held == nil)
     }
 }

@@ -46,6 +46,16 @@ struct ResultsFileTests {
                 return run
             } + results.runs
         )
+        results = AttackResults(
+            startedAt: results.startedAt,
+            machine: results.machine,
+            commit: results.commit,
+            command: results.command,
+            settings: results.settings,
+            profiles: results.profiles,
+            runs: results.runs,
+            stopped: "made up"
+        )
         let json = try JSONSerialization.jsonObject(with: Data(results.json()))
         var names: Set<String> = []
         collect(json, &names)

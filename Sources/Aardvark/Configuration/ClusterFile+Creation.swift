@@ -40,6 +40,10 @@ extension ClusterFile {
         /// The replicas' hosts: one for all, or one for each.
         public var hosts = [Endpoint.defaultHost]
 
+        /// The hosts at which each replica listens for each replica, where every peer has an interface of its own: n lists of n hosts, of
+        /// which that for itself is not used. Empty for the replica's one host.
+        public var peerHosts: [[String]] = []
+
         /// Where the search for free ports starts, 1 to 65535.
         public var basePort = 7_400
 
@@ -49,6 +53,15 @@ extension ClusterFile {
         /// The plan of `aardvark init`, with the state kept in this way.
         public init(durability: Durability) {
             self.durability = durability
+        }
+
+        /// The hosts at which a replica listens: that for clients, then those for its peers in their order.
+        fileprivate func hosts(of replica: ReplicaID, among members: [ReplicaID]) -> [String] {
+            let own = hosts.count == 1 ? hosts[0] : hosts[replica.index]
+            return [own]
+                + members.filter { $0 != replica }.map { peer in
+                    peerHosts.isEmpty ? own : peerHosts[replica.index][peer.index]
+                }
         }
     }
 
@@ -114,6 +127,9 @@ extension ClusterFile {
         guard plan.hosts.count == 1 || plan.hosts.count == size.replicas else {
             throw OperatorError(.usage, "give one host for all replicas or one for each, not \(plan.hosts.count)")
         }
+        guard plan.peerHosts.isEmpty || plan.peerHosts.map(\.count) == size.members.map({ _ in size.replicas }) else {
+            throw OperatorError(.usage, "give one host for each pair of \(size.replicas) replicas, or none")
+        }
         guard (1...65_535).contains(plan.basePort) else {
             throw OperatorError(.usage, "the base port is from 1 to 65535, not \(plan.basePort)")
         }
@@ -126,9 +142,8 @@ extension ClusterFile {
         var replicas: [Replica] = []
         var nextPorts: [String: Int] = [:]
         for id in size.members {
-            let host = plan.hosts.count == 1 ? plan.hosts[0] : plan.hosts[id.index]
             var endpoints: [Endpoint] = []
-            for _ in 0..<size.replicas {
+            for host in plan.hosts(of: id, among: size.members) {
                 let endpoint = try await freeEndpoint(host: host, from: nextPorts[host] ?? plan.basePort)
                 nextPorts[host] = endpoint.port + 1
                 endpoints.append(endpoint)

@@ -123,6 +123,7 @@ struct ResultTables {
         if results.machine.build != "release" {
             found.append("This is a debug build, so the figures are no measurement")
         }
+        if let stopped = results.stopped { found.append("Not all runs took place that were asked for: \(stopped)") }
         return found + emulation.missing
     }
 

@@ -21,6 +21,8 @@ package struct AttackResults: Codable, Hashable, Sendable {
     package let profiles: [ProfileNote]
     /// Every run in the order in which they took place, the failed ones too.
     package let runs: [Run]
+    /// Why not all runs took place that were asked for; nil when all did.
+    package let stopped: String?
     /// What follows from the runs.
     package let summary: AttackSummary
 
@@ -32,7 +34,8 @@ package struct AttackResults: Codable, Hashable, Sendable {
         command: String,
         settings: Settings,
         profiles: [ProfileNote],
-        runs: [Run]
+        runs: [Run],
+        stopped: String? = nil
     ) {
         version = Self.currentVersion
         self.startedAt = startedAt
@@ -42,6 +45,7 @@ package struct AttackResults: Codable, Hashable, Sendable {
         self.settings = settings
         self.profiles = profiles
         self.runs = runs
+        self.stopped = stopped
         summary = AttackSummary(of: runs, faults: settings.faults)
     }
 
@@ -71,7 +75,8 @@ package struct AttackResults: Codable, Hashable, Sendable {
             command: try fields.decode(String.self, forKey: .command),
             settings: try fields.decode(Settings.self, forKey: .settings),
             profiles: try fields.decode([ProfileNote].self, forKey: .profiles),
-            runs: try fields.decode([Run].self, forKey: .runs)
+            runs: try fields.decode([Run].self, forKey: .runs),
+            stopped: try fields.decodeIfPresent(String.self, forKey: .stopped)
         )
     }
 

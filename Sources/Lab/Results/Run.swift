@@ -117,7 +117,7 @@ extension AttackResults {
         package var view: UInt64?
         /// The primary of that view.
         package var primary: Int?
-        /// What each replica did, those that told their counters.
+        /// What each replica did, those of which something is known.
         package var replicas: [ReplicaSample]
         /// Processor time of the correct clients, in microseconds; nil when it is not known.
         package var cpuMicrosecondsOfClients: UInt64?
@@ -138,7 +138,8 @@ extension AttackResults {
         package var view: UInt64?
         /// Processor time of its process, in microseconds, as the system tells it.
         package var cpuMicroseconds: UInt64?
-        /// Bytes that it received from anybody.
+        /// Bytes that it received from anybody: on an emulated machine what its interfaces counted, with all headers and whether it looked
+        /// at them or not; otherwise what it took from its connections.
         package var bytesReceived: UInt64?
         /// Bytes that it sent to anybody.
         package var bytesSent: UInt64?

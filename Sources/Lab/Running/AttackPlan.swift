@@ -36,6 +36,8 @@ package struct AttackPlan: Sendable {
     package var seed: UInt64 = 1
     /// Whether correct replicas record their inputs.
     package var isRecorded = false
+    /// Whether each party has an emulated machine of its own.
+    package var emulation = Emulation.Plan.Wish.ifPossible
     /// The directory of `aardvark` and `aardvark-lab`.
     package var programs: String
     /// Where the results go, and each run's files.
@@ -63,10 +65,11 @@ package struct AttackPlan: Sendable {
         return [Scenario.LoadPart(clients: clients, seconds: phases.attack)]
     }
 
-    /// Runs everything, one run after the other; protocols take turns, so that a machine that drifts hits all of them.
+    /// Runs everything, one run after the other; protocols take turns, so that a machine that drifts hits all of them. When the task is
+    /// cancelled, or a run cannot begin, the results are those of the runs until then, and say so.
     ///
     /// - Parameter onProgress: Told once a second how it goes, in one line.
-    /// - Throws: Why nothing could be run; `CancellationError` when the task is cancelled.
+    /// - Throws: Why nothing could be run; `CancellationError` when the task is cancelled before the first run is over.
     package func run(onProgress: @escaping (String) -> Void) async throws -> AttackResults {
         guard let size = ClusterSize(replicas: replicas) else {
             throw OperatorError(.usage, "a cluster has 3f + 1 replicas (4, 7, 10, ...), not \(replicas)")
@@ -74,35 +77,72 @@ package struct AttackPlan: Sendable {
         try FileAccess.createDirectory(output, mode: 0o755)
         let startedAt = Date.now.ISO8601Format()
         let machine = Self.machine
+        let machines = try Emulation(machinePlan(size))
+        defer { machines.remove() }
         var runs: [AttackResults.Run] = []
-        for profile in profiles {
-            for repetition in 1...repeats {
-                for variant in protocols {
-                    let run = AttackRun(
-                        self,
-                        variant: variant,
-                        profile: profile,
-                        repetition: repetition,
-                        onProgress: onProgress
-                    )
-                    runs.append(try await run.run())
-                }
-            }
+        var stopped: String?
+        do {
+            try await run(on: machines, onProgress) { runs.append($0) }
+        } catch let error as CancellationError {
+            guard !runs.isEmpty else { throw error }
+            stopped = "it was interrupted"
+        } catch let error as OperatorError {
+            guard !runs.isEmpty else { throw error }
+            stopped = error.sentence
         }
+        let planned = profiles.count * repeats * protocols.count
         return AttackResults(
             startedAt: startedAt,
             machine: machine,
             commit: nil,
             command: command,
-            settings: settings(size),
+            settings: settings(size, machines.record),
             profiles: profiles.map {
                 AttackResults.ProfileNote(name: $0.name, culprit: $0.culprit.rawValue, summary: $0.summary)
             },
-            runs: runs
+            runs: runs,
+            stopped: stopped.map { "\($0), after \(runs.count) of \(planned) runs" }
         )
     }
 
-    private func settings(_ size: ClusterSize) -> AttackResults.Settings {
+    private func run(
+        on machines: Emulation,
+        _ onProgress: @escaping (String) -> Void,
+        _ onRun: (AttackResults.Run) -> Void
+    ) async throws {
+        for profile in profiles {
+            for repetition in 1...repeats {
+                for variant in protocols {
+                    let run = AttackRun(
+                        self,
+                        on: machines,
+                        variant: variant,
+                        profile: profile,
+                        repetition: repetition,
+                        onProgress: onProgress
+                    )
+                    onRun(try await run.run())
+                }
+            }
+        }
+    }
+
+    /// The machines for all runs: a replica each, one for all correct clients, and one for each faulty client of the profile with most.
+    private func machinePlan(_ size: ClusterSize) -> Emulation.Plan {
+        let attackers = profiles.map { profile in
+            let faults = AttackProfiles.faults(of: profile, in: size, clients: (clients, faultyClients), seed: seed)
+            return AttackProfiles.faultyClients(faults).count
+        }
+        return Emulation.Plan(
+            wish: emulation,
+            replicas: replicas,
+            clientMachines: 1 + (attackers.max() ?? 0),
+            // The rest is for the lab itself and whatever else this machine does.
+            cores: 0.9 * Double(ProcessInfo.processInfo.activeProcessorCount)
+        )
+    }
+
+    private func settings(_ size: ClusterSize, _ record: AttackResults.EmulationRecord) -> AttackResults.Settings {
         AttackResults.Settings(
             replicas: size.replicas,
             faults: size.faults,
@@ -113,12 +153,7 @@ package struct AttackPlan: Sendable {
             durability: durability.rawValue,
             repeats: repeats,
             seed: seed,
-            emulation: AttackResults.EmulationRecord(
-                kind: .loopback,
-                processorPercent: nil,
-                linkMegabits: nil,
-                missing: ["all processes share this machine's processors and its loopback interface"]
-            )
+            emulation: record
         )
     }
 

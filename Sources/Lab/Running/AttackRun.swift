@@ -13,6 +13,7 @@ struct AttackRun {
     private static let historians = 3
 
     private let plan: AttackPlan
+    private let machines: Emulation
     private let variant: ProtocolVariant
     private let profile: Profile
     private let repetition: Int
@@ -21,12 +22,14 @@ struct AttackRun {
     /// Describes a run; `onProgress` is told once a second how it goes, in one line.
     init(
         _ plan: AttackPlan,
+        on machines: Emulation,
         variant: ProtocolVariant,
         profile: Profile,
         repetition: Int,
         onProgress: @escaping (String) -> Void
     ) {
         self.plan = plan
+        self.machines = machines
         self.variant = variant
         self.profile = profile
         self.repetition = repetition
@@ -45,8 +48,26 @@ struct AttackRun {
         clusterPlan.clients = course.mostClients + plan.faultyClients + Self.historians
         variant.set(in: &clusterPlan)
         let directory = "\(plan.output)/\(name)"
-        let cluster = try await LabCluster(clusterPlan, in: directory)
+        let cluster = try await LabCluster(clusterPlan, on: machines, in: directory)
         defer { cluster.stop() }
+        do {
+            var run = try await run(cluster, course)
+            if run.failure == nil, run.verdicts.allSatisfy({ $0.held == true }) {
+                cluster.stop()
+                try? FileManager.default.removeItem(atPath: directory)
+            } else {
+                run.keptFiles = directory
+            }
+            return run
+        } catch is CancellationError {
+            // Nobody is told about this run, so that nobody needs its files.
+            cluster.stop()
+            try? FileManager.default.removeItem(atPath: directory)
+            throw CancellationError()
+        }
+    }
+
+    private func run(_ cluster: LabCluster, _ course: RunCourse) async throws -> AttackResults.Run {
         let seed = plan.seed &+ UInt64(repetition)
         let orders = AttackerOrders(
             profile: profile,
@@ -57,6 +78,8 @@ struct AttackRun {
         )
         let faults = orders.faults(in: cluster.file.size)
         let observer = RunObserver(
+            replicas: plan.replicas,
+            hasOwnInterfaces: machines.record.kind == .namespaces,
             faulty: AttackProfiles.faultyReplicas(faults).map(\.index),
             faultyClients: AttackProfiles.faultyClients(faults)
         )
@@ -83,14 +106,7 @@ struct AttackRun {
             load: (plan.window, plan.bundle),
             clients: observer.faultyClients
         )
-        var run = try await measure(cluster, load, observer, course)
-        if run.failure == nil, run.verdicts.allSatisfy({ $0.held == true }) {
-            cluster.stop()
-            try? FileManager.default.removeItem(atPath: directory)
-        } else {
-            run.keptFiles = directory
-        }
-        return run
+        return try await measure(cluster, load, observer, course)
     }
 
     private func measure(
@@ -142,6 +158,7 @@ struct AttackRun {
         _ course: inout RunCourse
     ) async throws {
         let start = ContinuousClock.now
+        observer.take(cluster.usage())
         load.send(.clients(course.clients(in: 0)))
         var second = 0
         while second < course.phases.total {
@@ -154,6 +171,7 @@ struct AttackRun {
                 load.send(.clients(course.clients(in: second)))
             }
             try await Task.sleep(until: start + .seconds(second + 1), clock: .continuous)
+            observer.take(cluster.usage())
             for report in try load.newReports() { observer.take(report) }
             let what =
                 isWaiting

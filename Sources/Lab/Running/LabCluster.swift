@@ -6,12 +6,25 @@ import Messages
 final class LabCluster {
     let file: ClusterFile
     private let directory: String
+    private let machines: Emulation
     private var replicas: [LabProcess] = []
     private var load: LoadProcess?
     private var attackers: [ClientID: LabProcess] = [:]
 
     /// Makes the files of a new cluster; no process is started.
-    init(_ plan: ClusterFile.Plan, in directory: String) async throws {
+    ///
+    /// - Parameters:
+    ///   - plan: What the cluster is like.
+    ///   - machines: Where its replicas and clients are going to be.
+    ///   - directory: Where its files go.
+    init(_ plan: ClusterFile.Plan, on machines: Emulation, in directory: String) async throws {
+        self.machines = machines
+        let replicas = 0..<plan.replicas
+        var plan = plan
+        plan.hosts = replicas.map(machines.clientHost)
+        plan.peerHosts = replicas.map { replica in
+            replicas.map { $0 == replica ? plan.hosts[$0] : machines.peerHost(of: replica, for: $0) }
+        }
         try FileAccess.createDirectory(directory, mode: 0o755)
         self.directory = directory
         let created = try await ClusterFile.create(plan, path: "\(directory)/cluster.yaml")
@@ -39,13 +52,15 @@ final class LabCluster {
                 if file.durability != .none { words.append("--create") }
                 if isRecorded { words += ["--record", "\(directory)/\(name).recording"] }
             }
-            replicas.append(try LabProcess(words, log: "\(directory)/\(name).log"))
+            let prefix = machines.prefix(for: .replica(number))
+            replicas.append(try LabProcess(prefix + words, log: "\(directory)/\(name).log"))
         }
     }
 
     /// Starts the correct clients, and waits until all of them are connected and all replicas serve.
     func startLoad(programs: String, _ orders: LoadOrders) async throws -> LoadProcess {
-        let words = ["\(programs)/aardvark-lab", "load", "--cluster", file.path] + orders.arguments
+        var words = machines.prefix(for: .clients(0))
+        words += ["\(programs)/aardvark-lab", "load", "--cluster", file.path] + orders.arguments
         let load = try LoadProcess(words, log: "\(directory)/clients.log")
         self.load = load
         while true {
@@ -71,9 +86,11 @@ final class LabCluster {
         load: (window: Int, bundle: Int),
         clients: [ClientID]
     ) async throws {
-        for client in clients {
+        for (index, client) in clients.enumerated() {
             let name = "client-\(client.rawValue)"
-            var words = ["\(programs)/aardvark-lab", "byzantine-client"]
+            // The first machine is that of the correct clients.
+            var words = machines.prefix(for: .clients(1 + index))
+            words += ["\(programs)/aardvark-lab", "byzantine-client"]
             words += ["--cluster", file.path, "--id", "\(client.rawValue)"]
             words += ["--window", "\(load.window)", "--bundle", "\(load.bundle)"]
             words += orders.reporting(to: report(of: name)).arguments
@@ -97,6 +114,15 @@ final class LabCluster {
 
     /// How often an attacker, for example `replica-0`, did something, as far as it said.
     func actions(of name: String) -> UInt64? { AttackSwitch.actions(reportedTo: report(of: name)) }
+
+    /// What each machine has used so far.
+    func usage() -> LabUsage {
+        LabUsage(
+            replicas: replicas.map(\.usage),
+            clients: load?.usage,
+            attackers: attackers.isEmpty ? nil : attackers.values.map(\.usage)
+        )
+    }
 
     /// Sends a signal to a replica.
     func signal(_ signal: Int32, to replica: Int) {

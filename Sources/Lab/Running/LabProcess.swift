@@ -29,6 +29,9 @@ final class LabProcess {
         }
     }
 
+    /// What it has used so far.
+    var usage: ProcessUsage? { ProcessUsage(of: process.processIdentifier) }
+
     /// Whether it has not ended.
     var isRunning: Bool { process.isRunning }
 

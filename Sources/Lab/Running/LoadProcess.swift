@@ -33,6 +33,9 @@ final class LoadProcess {
         }
     }
 
+    /// What it has used so far.
+    var usage: ProcessUsage? { process.usage }
+
     /// Tells it what to do next. When it has ended, its reports say so.
     func send(_ order: LoadOrder) { process.write(order.line) }
 

@@ -1,8 +1,12 @@
 import Messages
 import Workloads
 
-/// What the replicas said of themselves during a run, once a second, and whether their checkpoints agree.
+/// What the replicas said of themselves during a run and what all processes used, once a second, and whether checkpoints agree.
 struct RunObserver {
+    /// n.
+    let replicas: Int
+    /// Whether each replica has network interfaces that nobody else uses.
+    let hasOwnInterfaces: Bool
     /// The replicas that misbehave.
     let faulty: [Int]
     /// The clients that misbehave.
@@ -15,16 +19,24 @@ struct RunObserver {
     /// Whether what clients saw is linearizable, once they have told.
     private(set) var linearizability: AttackResults.Verdict?
     private var rounds: [[ReplicaStatus?]] = []
+    /// What was used when the load began, and at the end of each second.
+    private var usages: [LabUsage] = []
     /// For each checkpoint, which root which correct replica has.
     private var roots: [UInt64: [Int: UInt64]] = [:]
 
-    init(faulty: [Int], faultyClients: [ClientID]) {
+    init(replicas: Int, hasOwnInterfaces: Bool, faulty: [Int], faultyClients: [ClientID]) {
+        self.replicas = replicas
+        self.hasOwnInterfaces = hasOwnInterfaces
         self.faulty = faulty
         self.faultyClients = faultyClients
     }
 
     mutating func note(_ second: Int, _ actor: String, _ text: String) {
         events.append(AttackResults.Event(atSeconds: Double(second), actor: actor, text: text))
+    }
+
+    mutating func take(_ usage: LabUsage) {
+        usages.append(usage)
     }
 
     mutating func take(_ report: LoadReport) {
@@ -92,6 +104,7 @@ struct RunObserver {
         seconds.prefix(count).enumerated().map { second, load in
             let now = second < rounds.count ? rounds[second] : []
             let before = second > 0 && second <= rounds.count ? rounds[second - 1] : []
+            let used = usages.dropFirst(second).prefix(2)
             let told = correct(now)
             let agreed = Self.agreed(told)
             return AttackResults.Sample(
@@ -102,11 +115,9 @@ struct RunObserver {
                 latency: AttackResults.Latency(load.recording),
                 view: agreed?.view.rawValue,
                 primary: agreed?.primary.index,
-                replicas: now.compactMap { $0 }.map { status in
-                    Self.sample(status, since: before.compactMap { $0 }.first { $0.replica == status.replica })
-                },
-                cpuMicrosecondsOfClients: nil,
-                cpuMicrosecondsOfAttackers: nil
+                replicas: (0..<replicas).compactMap { sample(of: $0, now, before, used) },
+                cpuMicrosecondsOfClients: Self.growth(used) { $0.clients?.cpuMicroseconds },
+                cpuMicrosecondsOfAttackers: Self.growth(used) { $0.attackersMicroseconds }
             )
         }
     }
@@ -120,22 +131,46 @@ struct RunObserver {
         return views.flatMap { 2 * $0.value.count > told.count ? $0.value.first : nil }
     }
 
-    private static func sample(_ now: ReplicaStatus, since before: ReplicaStatus?) -> AttackResults.ReplicaSample {
-        let grown = { (name: String) -> UInt64? in
-            before.map { now.value(name) > $0.value(name) ? now.value(name) - $0.value(name) : 0 }
+    /// What is known of a replica's second: what it said of itself, and what the system says of its process.
+    private func sample(
+        of replica: Int,
+        _ now: [ReplicaStatus?],
+        _ before: [ReplicaStatus?],
+        _ used: ArraySlice<LabUsage>
+    ) -> AttackResults.ReplicaSample? {
+        let status = now.compactMap(\.self).first { $0.replica.index == replica }
+        let old = before.compactMap(\.self).first { $0.replica.index == replica }
+        let counted = { (figure: KeyPath<ProcessUsage, UInt64>) in
+            Self.growth(used) { $0.replicas[replica]?[keyPath: figure] }
+        }
+        let cpu = counted(\.cpuMicroseconds)
+        guard status != nil || cpu != nil else { return nil }
+        let told = { (name: String) -> UInt64? in
+            guard let status, let old else { return nil }
+            return Self.growth(from: old.value(name), to: status.value(name))
         }
         return AttackResults.ReplicaSample(
-            replica: now.replica.index,
-            view: now.view.rawValue,
-            cpuMicroseconds: grown("cpu_microseconds"),
-            bytesReceived: grown("link_bytes_in"),
-            bytesSent: grown("link_bytes_out"),
-            signatureChecks: grown("signatures_checked"),
-            viewChanges: grown("views_left"),
-            cutOffPeers: now.numbered("peer_", "_cut").map { Int($0) },
-            blacklistedClients: now.numbered("client_", "_blacklisted")
+            replica: replica,
+            view: status?.view.rawValue,
+            cpuMicroseconds: cpu ?? told("cpu_microseconds"),
+            bytesReceived: hasOwnInterfaces ? counted(\.bytesReceived) : told("link_bytes_in"),
+            bytesSent: hasOwnInterfaces ? counted(\.bytesSent) : told("link_bytes_out"),
+            signatureChecks: told("signatures_checked"),
+            viewChanges: told("views_left"),
+            cutOffPeers: status?.numbered("peer_", "_cut").map { Int($0) },
+            blacklistedClients: status?.numbered("client_", "_blacklisted")
         )
     }
+
+    /// By how much a figure has grown from the first of two readings to the second.
+    private static func growth(_ readings: ArraySlice<LabUsage>, _ figure: (LabUsage) -> UInt64?) -> UInt64? {
+        guard readings.count == 2, let old = readings.first.flatMap(figure), let new = readings.last.flatMap(figure)
+        else { return nil }
+        return growth(from: old, to: new)
+    }
+
+    /// By how much a counter has grown; 0 when it began anew.
+    private static func growth(from old: UInt64, to new: UInt64) -> UInt64 { new > old ? new - old : 0 }
 }
 
 extension ReplicaStatus {
