@@ -139,7 +139,8 @@ struct ScenarioTests {
             ]
         )
         let profiles: Set = [
-            "none", "crash", "big-mac", "delay-1ms", "delay-10ms", "delay-100ms", "starve-client", "client-flood",
+            "none", "crash", "silent", "big-mac", "delay-1ms", "delay-10ms", "delay-100ms", "starve-client",
+            "client-flood",
             "flood",
             "smart-spike", "primary-and-clients",
         ]
