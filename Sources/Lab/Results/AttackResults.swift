@@ -11,7 +11,7 @@ package struct AttackResults: Codable, Hashable, Sendable {
     package let startedAt: String
     /// What it ran on.
     package let machine: Machine
-    /// The commit that the program was built from, with `+changes` at the end where the work tree had some; nil when it is not known.
+    /// The commit checked out where the programs lie, with `+changes` at the end where the work tree had some; nil when it is not known.
     package let commit: String?
     /// The command line, so that it can be repeated.
     package let command: String

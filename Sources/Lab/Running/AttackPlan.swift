@@ -94,7 +94,7 @@ package struct AttackPlan: Sendable {
         return AttackResults(
             startedAt: startedAt,
             machine: machine,
-            commit: nil,
+            commit: CheckedOutCommit.of(programs),
             command: command,
             settings: settings(size, machines.record),
             profiles: profiles.map {
