@@ -13,6 +13,8 @@ final class SimulatedAdministrator: ClientShell {
     }
 
     private var orders: [Order] = []
+    /// By client: the latest of the orders that were answered.
+    private var latest: [ClientID: Int] = [:]
     private var missing = 0
     /// The last key that was meant for each client.
     private var generations: [ClientID: Int] = [:]
@@ -61,6 +63,9 @@ final class SimulatedAdministrator: ClientShell {
         let order = orders[ticket]
         world.report(world.oracle.took(result, of: carriers[ticket].name, operation: carriers[ticket].place), at: id)
         guard let result = try? AdministrationResult(decoding: result) else { return }
+        // Orders take effect in their order, but results may arrive in another: the key of an earlier one is void by then.
+        guard ticket > latest[order.client, default: -1] else { return }
+        latest[order.client] = ticket
         world.happened(self, ".", UInt64(ticket), "\(order.change) \(order.client)")
         switch result {
         case .added, .keyReplaced: world.giveKey(order.generation, to: order.client)
