@@ -1,5 +1,4 @@
 import CoreMetrics
-import FlyingFox
 import Synchronization
 
 /// Collects this process's metrics and shows them in Prometheus' text format (version 0.0.4) at `/metrics`.
@@ -67,14 +66,14 @@ final class MetricsPage: MetricsFactory, Sendable {
     }
 
     private static func escaped(_ text: String) -> String {
-        text.flatMap { character -> String in
+        text.map { character in
             switch character {
             case "\\": "\\\\"
             case "\"": "\\\""
             case "\n": "\\n"
             default: String(character)
             }
-        }.map(String.init).joined()
+        }.joined()
     }
 
     // MARK: MetricsFactory

@@ -16,6 +16,10 @@ struct CounterHistoryTests {
         return history.verdict
     }
 
+    @Test func `where nothing was seen there is nothing to judge`() {
+        #expect(HistoryClients([]).verdict.held == nil)
+    }
+
     @Test func `increments one after the other and reads between them are right`() {
         #expect(Self.verdict([]) == .linearizable)
         #expect(

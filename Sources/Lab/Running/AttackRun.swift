@@ -170,6 +170,7 @@ struct AttackRun {
             if second > 0, course.clients(in: second) != course.clients(in: second - 1) {
                 load.send(.clients(course.clients(in: second)))
             }
+            // The pace of the run, by its own clock: nothing is waited for, so that a late second delays none of those after it.
             try await Task.sleep(until: start + .seconds(second + 1), clock: .continuous)
             observer.take(cluster.usage())
             for report in try load.newReports() { observer.take(report) }
@@ -264,10 +265,8 @@ struct AttackRun {
     private func shares(_ loads: [LoadSecond], _ phases: Scenario.Phases) -> [AttackResults.ClientShare] {
         let before = phases.warmup
         let attack = before + phases.faultFree
-        return (0..<plan.clients).map { index in
-            let operations = { (part: ArraySlice<LoadSecond>) in
-                part.reduce(0) { $0 + (index < $1.operations.count ? $1.operations[index] : 0) }
-            }
+        return (0..<(loads.first?.operations.count ?? 0)).map { index in
+            let operations = { (part: ArraySlice<LoadSecond>) in part.reduce(0) { $0 + $1.operations[index] } }
             return AttackResults.ClientShare(
                 client: UInt64(index),
                 isVictim: profile.name == "starve-client" && index == 0,

@@ -1,4 +1,5 @@
 import Aardvark
+import Agreement
 import KeyValueService
 import Simulation
 import Synchronization
@@ -6,6 +7,7 @@ import Synchronization
 /// Clients that increment and read the same few counters beside the load, at a leisurely pace, so that it can be checked whether what they
 /// saw is linearizable: the load's own writes have a key each, which shows nothing about order.
 final class HistoryClients: Sendable {
+    private static let oracle = "linearizability"
     private static let counters = 2
     /// How long each client waits between its operations: what they cost must not matter beside the load.
     private static let pause = Duration.milliseconds(25)
@@ -14,7 +16,6 @@ final class HistoryClients: Sendable {
 
     private let clients: [Client]
     private let history = Mutex(CounterHistory())
-    private let start = ContinuousClock.now
 
     init(_ clients: [Client]) {
         self.clients = clients
@@ -35,17 +36,14 @@ final class HistoryClients: Sendable {
             number += 1
             let counter = UInt8(number % Self.counters)
             let isRead = number / Self.counters % 2 == 0
-            let called = now
-            let answer = await ask(client, counter, isRead: isRead).map { (returned: now, value: $0) }
+            let called = Instant.now().nanoseconds
+            let value = await ask(client, counter, isRead: isRead)
+            let answer = value.map { (returned: Instant.now().nanoseconds, value: $0) }
             let entry = CounterHistory.Entry(counter: counter, isRead: isRead, called: called, answer: answer)
             history.withLock { $0.add(entry) }
+            // A pace: nothing is waited for. When it is cancelled, the loop ends.
             try? await Task.sleep(for: Self.pause)
         }
-    }
-
-    private var now: UInt64 {
-        let passed = (ContinuousClock.now - start).components
-        return UInt64(passed.seconds) * 1_000_000_000 + UInt64(passed.attoseconds / 1_000_000_000)
     }
 
     /// Does one operation.
@@ -67,13 +65,19 @@ final class HistoryClients: Sendable {
     /// What the clients saw, once they do nothing any more.
     var verdict: AttackResults.Verdict {
         let history = history.withLock(\.self)
-        let what = "\(history.entries.count) operations of \(clients.count) clients on \(Self.counters) counters"
+        guard history.entries.contains(where: { $0.answer != nil }) else {
+            return AttackResults.Verdict(oracle: Self.oracle, held: nil, detail: "no operation had a result")
+        }
+        // When there is no more room the rest of the run is not looked at.
+        let which = history.entries.count < Self.mostOperations ? "" : "the first "
+        let what =
+            "\(which)\(history.entries.count) operations of \(clients.count) clients on \(Self.counters) counters"
         let (held, detail) =
             switch history.verdict {
             case .linearizable: (true, "\(what) are linearizable")
             case .violated(let counter): (false, "what clients saw of counter \(counter) has no order: \(what)")
             case .undecided(let counter): (false, "the search for an order of counter \(counter) was given up: \(what)")
             }
-        return AttackResults.Verdict(oracle: "linearizability", held: held, detail: detail)
+        return AttackResults.Verdict(oracle: Self.oracle, held: held, detail: detail)
     }
 }

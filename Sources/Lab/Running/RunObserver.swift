@@ -89,13 +89,17 @@ struct RunObserver {
     var history: AttackResults.Verdict {
         let different = roots.filter { Set($0.value.values).count > 1 }.keys.sorted()
         let compared = roots.values.count { $0.count > 1 }
+        let oracle = "one history"
+        if let first = different.first {
+            let detail = "correct replicas have different states at checkpoint \(first)"
+            return AttackResults.Verdict(oracle: oracle, held: false, detail: detail)
+        }
         return AttackResults.Verdict(
-            oracle: "one history",
-            held: different.isEmpty ? compared > 0 ? true : nil : false,
-            detail: compared == 0
-                ? "no two correct replicas told of one checkpoint"
-                : different.first.map { "correct replicas have different states at checkpoint \($0)" }
-                    ?? "\(compared) checkpoints that several correct replicas told are equal"
+            oracle: oracle,
+            held: compared > 0 ? true : nil,
+            detail: compared > 0
+                ? "\(compared) checkpoints that several correct replicas told are equal"
+                : "no two correct replicas told of one checkpoint"
         )
     }
 
