@@ -64,6 +64,12 @@ struct Slot: Sendable {
         }
     }
 
+    /// Whether what committed is what the view's primary proposed, and its proposal is here.
+    var isCommittedProposal: Bool {
+        guard let committed else { return false }
+        return proposedDigest == committed.digest
+    }
+
     /// The batch that is known to be committed: 2f + 1 replicas have sent COMMIT for it in this view, or f + 1, one of them correct, say
     /// that it is.
     func committedDigest(_ size: ClusterSize, _ mutations: Mutations) -> Digest? {

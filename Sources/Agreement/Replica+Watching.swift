@@ -108,7 +108,8 @@ extension Replica {
     mutating func noteExecuted(_ execution: Execution, operations: Int) {
         guard primaryWatch?.isOn == true else { return }
         let sequence = execution.sequence
-        let isFromPrimary = log.contains(sequence) && log[sequence].accepted != nil
+        // Whether or not it was checked here when the others' COMMITs came: some backup is always the last to have done so.
+        let isFromPrimary = log.contains(sequence) && log[sequence].isCommittedProposal
         let isWithoutBacklog = configuration.switches.dissemination == .all && clients.longestWaiting() == nil
         primaryWatch?.executed.append(
             PrimaryWatch.Executed(

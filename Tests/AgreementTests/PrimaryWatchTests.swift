@@ -44,6 +44,27 @@ struct PrimaryWatchTests {
         #expect((1_400...1_600).contains(idles))
     }
 
+    @Test func `a backup that is slower to check than the others sees how slow the primary becomes`() {
+        var switches = ProtocolSwitches.aardvark
+        switches.dissemination = .primary
+        let keys = Keys(clients: 1, switches: switches)
+        let replica = TestReplica(1, keys: keys, limits: Limits())
+        // The others' COMMITs come before the verdict on the batch, each time.
+        replica.checksAtOnce = false
+        for sequence: UInt64 in 1...250 {
+            let request = sequence == 1 ? keys.opening(1) : keys.request(1, number: sequence - 1)
+            let proposal = PrePrepare.proposal(sequence, [request])
+            replica.receive(.prePrepare(proposal), from: 0)
+            replica.receive(.commit, sequence, proposal.batch.digest, from: [0, 2, 3])
+            replica.releaseChecks()
+            replica.time += (sequence < 215 ? 10 : 30) * Self.millisecond
+            replica.endTurn()
+            guard replica.isActive else { break }
+        }
+        #expect(replica.executed.rawValue > 215 && replica.executed.rawValue < 250)
+        #expect(Self.reasons(replica) == [.slow])
+    }
+
     @Test func `without the switch there is no IDLE and no PING`() {
         let cluster = Self.cluster(isWatched: false)
         var said = 0
