@@ -39,14 +39,14 @@ extension Replica {
         highestProposed = max(highestProposed, sequence)
         log[sequence].proposal = .checking(prePrepare)
         noteProposed(sequence, now: now)
-        guard let checks = clients.checks(of: prePrepare.batch.requests) else {
-            return judged(prePrepare, valid: false, knowing: executed, now: now, into: &effects)
-        }
-        if checks.isEmpty {
-            judged(prePrepare, valid: true, knowing: executed, now: now, into: &effects)
-        } else {
+        let checks = clients.checks(of: prePrepare.batch.requests)
+        if let checks, !checks.isEmpty {
             effects.append(.checkBatch(place(of: prePrepare), checks))
+        } else {
+            judged(prePrepare, valid: checks != nil, knowing: executed, now: now, into: &effects)
         }
+        // The others' COMMITs may have come before, and no verdict of this replica's stands between them and execution.
+        commitIfPossible(sequence, into: &effects)
     }
 
     private func place(of prePrepare: PrePrepare) -> BatchPlace {

@@ -212,6 +212,17 @@ struct ThreePhaseTests {
         #expect(replica.sentVotes(.prepare).map(\.digest) == [first.batch.digest])
     }
 
+    @Test func `a batch that committed before its proposal came is executed without waiting for the verdict`() {
+        let keys = Keys()
+        let replica = TestReplica(1, keys: keys)
+        replica.checksAtOnce = false
+        let proposal = PrePrepare.proposal(1, [keys.opening(1)])
+        replica.receive(.commit, 1, proposal.batch.digest, from: [0, 2, 3])
+        #expect(replica.executed == .zero, "without the content")
+        replica.receive(.prePrepare(proposal), from: 0)
+        #expect(replica.executed == SequenceNumber(1))
+    }
+
     @Test func `proposals and votes count from just above the low to the high water mark`() {
         let keys = Keys()
         for sequence: UInt64 in [0, 1, 8, 9, .max] {
