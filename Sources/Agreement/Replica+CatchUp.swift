@@ -43,6 +43,9 @@ extension Replica {
         guard catchUpAllowed[peer.index] <= now.monotonic else { return drop(.needlessCatchUp, into: &effects) }
         catchUpAllowed[peer.index] = now.monotonic.advanced(byNanoseconds: configuration.limits.catchUpNanoseconds)
         if catchUp.view > view || (catchUp.view == view && catchUp.standing == .active && !isActive) { isBehind = true }
+        reported[peer.index] = max(reported[peer.index], catchUp.executed)
+        // f + 1 say so, of whom one is correct: a lie alone does not keep this replica asking.
+        highestReported = reported.sorted(by: >)[configuration.size.faults]
         learn(from: catchUp, of: peer, now: now, into: &effects)
         help(peer, whichIsIn: catchUp.view, isWaiting: catchUp.standing == .waiting, now: now, into: &effects)
         if !isActive, let own = viewChanges[configuration.replica.index] {
@@ -142,7 +145,7 @@ extension Replica {
     private var isMissingSomething: Bool {
         let interval = UInt64(configuration.limits.checkpointInterval)
         let lastCheckpoint = executed.rawValue - executed.rawValue % interval
-        return isBehind || highestNamed > executed || highestCertified > executed
+        return isBehind || highestNamed > executed || highestCertified > executed || highestReported > executed
             || lastCheckpoint > log.low.rawValue || executed < log.low || stateTarget != nil
             || (learning != nil && learning?.bound == nil)
     }
@@ -178,6 +181,9 @@ extension Replica {
         sayAgain(after: executed, to: .others, now: now, into: &effects)
         fetchBodies(into: &effects)
         fetchRequests(into: &effects)
+        for pending in pendingNewViews.compactMap(\.self) {
+            askForMissingViewChanges(of: pending, isRepeated: true, into: &effects)
+        }
         let doubled = stallNanoseconds.multipliedReportingOverflow(by: 2)
         stallNanoseconds = min(
             doubled.overflow ? .max : doubled.partialValue,

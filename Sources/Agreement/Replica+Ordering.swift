@@ -274,11 +274,18 @@ extension Replica {
     /// one that was away through a view change hears those of other views.
     mutating func onCommitted(_ committed: Committed, from peer: ReplicaID, into effects: inout [Effect]) {
         guard isInWindow(committed.sequence) else { return drop(.outsideWindow, into: &effects) }
+        let wasCommitted = committedDigest(committed.sequence) != nil
         guard log[committed.sequence].saidCommitted.add(committed.digest, from: peer) else {
             if !log[committed.sequence].saidCommitted.votes(for: committed.digest).contains(peer) {
                 accuse(peer, of: .equivocation, into: &effects)
             }
             return drop(.duplicateVote, into: &effects)
+        }
+        if !wasCommitted, committed.sequence > executed, let digest = committedDigest(committed.sequence),
+            log[committed.sequence].body(digest) == nil
+        {
+            // Who is away for long has many of these to fetch: the stall timer is for the answers that do not come.
+            effects.append(.send(.fetch(Fetch(.batch(committed.sequence, digest))), to: .replica(peer), after: .start))
         }
         commitIfPossible(committed.sequence, into: &effects)
     }

@@ -96,6 +96,9 @@ public struct Replica: ~Copyable {
     var highestNamed = SequenceNumber.zero
     /// The highest number that a quorum has signed as a checkpoint, as far as this replica has seen.
     var highestCertified = SequenceNumber.zero
+    /// The highest number that f + 1 peers say they have executed, and what each said, by replica.
+    var highestReported = SequenceNumber.zero
+    var reported: [SequenceNumber]
     /// A message beyond what can be used here arrived: the others are ahead.
     var isBehind = false
     /// Until when a peer's next CATCH-UP is ignored, by replica.
@@ -144,6 +147,7 @@ public struct Replica: ~Copyable {
             admission = Admission(window: limits.clientWindow, limits: limits.resending)
         }
         if configuration.switches.regularViewChanges { primaryWatch = PrimaryWatch(configuration) }
+        reported = Array(repeating: .zero, count: configuration.size.replicas)
         catchUpAllowed = Array(repeating: Instant(nanoseconds: 0), count: configuration.size.replicas)
     }
 

@@ -118,6 +118,27 @@ struct CatchUpTests {
         #expect(cluster[3].operations == cluster[0].operations)
     }
 
+    @Test func `a replica that hears of no later batch goes on asking while f + 1 peers say that they are ahead`() {
+        var limits = Limits.large
+        limits.catchUpBatches = 3
+        let cluster = TestCluster(limits: limits)
+        cluster.openSessions()
+        cluster.filter = { link, _ in Self.isBetweenReplicas(link) && link.to == .replica(3) ? .drop : .deliver }
+        cluster.run((1...10).map { "op\($0)" })
+        cluster.filter = { _, _ in .deliver }
+        cluster.connect(3)
+        cluster.advance(by: 10 * Self.stall)
+        #expect(cluster[3].operations == cluster[0].operations)
+    }
+
+    @Test func `one peer that says it is far ahead does not keep a replica asking`() throws {
+        let replica = TestReplica(3, keys: Keys())
+        replica.receive(.catchUp(.question(after: SequenceNumber(.max))), from: 1)
+        #expect(try #require(replica.deadline).nanoseconds == replica.time + Limits.small.longestStallNanoseconds)
+        replica.receive(.catchUp(.question(after: SequenceNumber(2))), from: 2)
+        #expect(try #require(replica.deadline).nanoseconds == replica.time + Limits.small.stallNanoseconds)
+    }
+
     @Test func `CHECKPOINTs that were lost are sent again before the water mark stops the service`() {
         let cluster = TestCluster()
         cluster.crashed = [3]
@@ -267,9 +288,11 @@ struct CatchUpTests {
         replica.receive(said(digest), from: 2)
         #expect(replica.accusations(.equivocation, of: 2) == 1 && replica.batches.isEmpty, "the first word counts")
         replica.receive(said(digest), from: 1)
+        let wanted = Fetch.Subject.batch(SequenceNumber(1), digest)
+        #expect(replica.sentFetches.map(\.subject) == [wanted], "whose word made it certain is asked at once")
         replica.time += Self.stall
         replica.passTime()
-        #expect(replica.sentFetches.map(\.subject) == [.batch(SequenceNumber(1), digest)])
+        #expect(replica.sentFetches.map(\.subject) == [wanted, wanted], "all are asked when it does not answer")
         replica.receive(.batch(BatchBody(sequence: SequenceNumber(1), batch: proposal.batch)), from: 2)
         #expect(replica.batches.count == 1)
         // It passes that on to those that are behind, and only that it is committed: it never voted.

@@ -100,6 +100,25 @@ struct LearningTests {
         #expect(cluster[3].stable == cluster[0].stable, "checkpoints are the same whoever signs them")
     }
 
+    @Test func `it asks for the VIEW-CHANGEs of its NEW-VIEW until they have come`() {
+        let cluster = TestCluster()
+        cluster.openSessions()
+        cluster.run((1...4).map { "op\($0)" })
+        for replica in cluster.replicas.prefix(3) { replica.suspect() }
+        cluster.deliverAll()
+        cluster[3].loseStore()
+        // The answers to its first question are lost, or were too long for what a peer may be sent in a while.
+        cluster.filter = { link, body in
+            if link.to == .replica(3), case .peer(.viewChange) = body { .drop } else { .deliver }
+        }
+        cluster.connect(3)
+        cluster.settle()
+        #expect(cluster[3].view == View(0))
+        cluster.filter = { _, _ in .deliver }
+        cluster.advance(by: 2 * Limits().longestStallNanoseconds)
+        #expect(cluster[3].view == View(1) && cluster[3].isLearning)
+    }
+
     @Test func `it suspects nobody and answers no reads`() {
         let replica = TestReplica(3, keys: Keys())
         replica.loseStore()

@@ -47,6 +47,12 @@ struct RegressionTests {
             what: "a replica that lacked most of the log asked for it more and more rarely, although it was answered"
         ),
         Found(
+            seed: 634_129_263_202,
+            profile: "lost-store",
+            clients: 7,
+            what: "a replica that had lost its store asked once for the VIEW-CHANGEs that it lacked"
+        ),
+        Found(
             seed: 2_094,
             profile: "usurper",
             replicas: 10,
