@@ -21,7 +21,7 @@ struct AttackCommand: AsyncParsableCommand {
 
             Faulty clients are processes too; before and after the attack they send like correct ones, but are not counted. A run \
             whose attackers never did anything counts as failed. `aardvark-lab profiles` says which profiles run with real \
-            processes.
+            processes. Where a profile kills replicas, they have stores even with --durability none: process-crash then.
 
             As root, each replica, each faulty client and the correct clients together have an emulated machine: a network \
             namespace with links and a share of the processors of its own, so that an attacker spends its own time and not its \

@@ -10,9 +10,11 @@ struct ProfilesCommand: ParsableCommand {
     )
 
     func run() {
-        print(
-            "The simulator runs them all. attack runs those without a reason in brackets; delay as delay-1ms, -10ms and -100ms.\n"
-        )
+        print("The simulator runs them all. attack runs those without a reason in brackets, and these as follows:")
+        for profile in Profiles.all {
+            for course in AttackProfiles.courses[profile.name] ?? [] { print("  \(course.name): \(course.summary)") }
+        }
+        print("")
         let all = Profiles.all + Profiles.beyondTheModel
         let width = all.reduce(0) { max($0, $1.name.count) }
         for profile in all {

@@ -53,6 +53,16 @@ import Testing
         #expect(checks.reduce(0, +) > 0)
     }
 
+    @Test func `a replica that is killed loses its store, comes back empty, and all oracles hold`() async throws {
+        let run = try #require(try await attack("lost-store").runs.first)
+        #expect(run.failure == nil)
+        #expect(run.verdicts.map(\.held) == [true, true, true])
+        #expect(run.faultyReplicas == [])
+        #expect(run.attackers == [AttackResults.Attacker(actor: "power", actions: 1)])
+        let story = run.events.filter { $0.actor == "replica 3" }.map(\.text)
+        #expect(story == ["is killed and loses its store", "is started again"])
+    }
+
     /// Interrupts the lab in its second run.
     ///
     /// - Returns: Its exit code.

@@ -9,8 +9,9 @@ import Testing
     @Test func `every profile that is not run has a reason and every one that is run has faulty replicas or none`() {
         let run = Set(AttackProfiles.all.map(\.name))
         #expect(run.isSuperset(of: ["none", "silent", "delay-1ms", "delay-10ms", "delay-100ms"]))
-        for profile in Profiles.all where profile.name != "delay" {
-            #expect(run.contains(profile.name) == (AttackProfiles.reasonForSimulatorOnly(profile) == nil))
+        for profile in Profiles.all {
+            let names = AttackProfiles.courses[profile.name]?.map(\.name) ?? [profile.name]
+            #expect(run.isSuperset(of: names) == (AttackProfiles.reasonForSimulatorOnly(profile) == nil))
         }
         #expect(AttackProfiles.named("out-of-model")?.isOutOfModel == true)
     }
@@ -85,7 +86,30 @@ import Testing
         #expect(rest == RunCourse.mostPostponed - 1)
     }
 
+    @Test func `replicas are killed within the attack and started again before it is over, however short it is`() throws
+    {
+        for (replicas, seconds) in [(4, 1), (4, 6), (7, 20)] {
+            let size = try #require(ClusterSize(replicas: replicas))
+            for name in ["power-loss", "power-loss-all", "lost-store", "amnesia"] {
+                let profile = try #require(AttackProfiles.named(name))
+                let faults = AttackProfiles.faults(of: profile, in: size, clients: (correct: 8, faulty: 1), seed: 1)
+                let outages = Outage.all(in: faults, seconds: seconds)
+                #expect(outages.count == (name == "power-loss-all" ? replicas : size.faults))
+                #expect(outages.allSatisfy { 0 <= $0.begin && $0.begin < $0.end && $0.end <= seconds })
+                #expect(Set(outages.map(\.replica)).count == outages.count)
+            }
+        }
+        let kept = try #require(AttackProfiles.named("power-loss"))
+        let size = try #require(ClusterSize(replicas: 4))
+        let faults = AttackProfiles.faults(of: kept, in: size, clients: (correct: 8, faulty: 1), seed: 1)
+        let outage = try #require(Outage.all(in: faults, seconds: 20).first)
+        #expect(outage.replica == 0 && outage.loss == .none && outage.begin == 2 && outage.end == 10)
+    }
+
     @Test func `a run in which no checkpoint could be compared is not judged`() {
-        #expect(RunObserver(replicas: 4, hasOwnInterfaces: false, faulty: [], faultyClients: []).history.held == nil)
+        #expect(
+            RunObserver(replicas: 4, hasOwnInterfaces: false, behaving: [], forgetful: [], faultyClients: []).history
+                .held == nil
+        )
     }
 }

@@ -7,7 +7,7 @@ import Messages
 package enum AttackProfiles {
     /// Every profile that stays within the fault model, in the order of ``Profiles/all``.
     package static let all: [Profile] = Profiles.all.flatMap { profile in
-        if profile.name == "delay" { return delays }
+        if let courses = courses[profile.name] { return courses }
         return reasonForSimulatorOnly(profile) == nil ? [profile] : []
     }
 
@@ -15,6 +15,11 @@ package enum AttackProfiles {
     package static func named(_ name: String) -> Profile? {
         (all + Profiles.beyondTheModel).first { $0.name == name }
     }
+
+    /// The profiles that are run in one or several courses of their own, each with one choice of those that the simulator draws from.
+    package static let courses = [
+        "delay": delays, "power-loss": powerLosses, "lost-store": lostStores, "amnesia": amnesias,
+    ]
 
     /// `delay` with one delay each, as they were published: Aardvark, table 2.
     private static let delays: [Profile] = [1, 10, 100].map { milliseconds in
@@ -32,6 +37,7 @@ package enum AttackProfiles {
     ///
     /// - Returns: nil when it does.
     package static func reasonForSimulatorOnly(_ profile: Profile) -> String? {
+        if courses[profile.name] != nil { return nil }
         guard let smallest = ClusterSize(replicas: 4) else { invariantViolated("4 replicas are a cluster") }
         if profile.demand == .contended { return "needs clients that read and write one register" }
         if profile.name.contains("random") { return "draws what happens anew for each seed" }
@@ -45,8 +51,8 @@ package enum AttackProfiles {
             case .client: break
             case .administration: return "needs an administrator who changes the clients at given moments"
             case .network: return "needs a network that is cut or disturbed at given moments"
-            case .powerLoss, .powerLossAtWrite, .amnesia, .lostStore:
-                return "needs a disk that loses what was not synced"
+            case .powerLoss, .amnesia, .lostStore: return "needs moments that are drawn anew for each seed"
+            case .powerLossAtWrite: return "needs a disk that loses what was not synced"
             }
         }
         return nil
@@ -65,13 +71,14 @@ package enum AttackProfiles {
         clients: (correct: Int, faulty: Int),
         seed: UInt64
     ) -> [NamedFault] {
-        // What begins at a moment of its own begins within a millisecond of the attack's beginning.
+        // A behaviour that begins at a moment of its own begins within a millisecond of the attack's beginning. What the lab does itself
+        // is stretched over the attack.
         var setting = Setting(
             size: size,
             clients: (0..<UInt32(clients.correct + clients.faulty)).map { ClientID($0) },
             faultyClients: clients.faulty,
             start: 0,
-            end: 1_000_000,
+            end: Outage.span,
             random: RandomStream(seed: seed, stream: 1)
         )
         return profile.faults(in: &setting)

@@ -42,16 +42,40 @@ struct AttackRun {
     ///
     /// - Throws: `CancellationError` when the task is cancelled, or why the run could not begin.
     func run() async throws -> AttackResults.Run {
-        var clusterPlan = ClusterFile.Plan(durability: plan.durability)
-        clusterPlan.replicas = plan.replicas
+        guard let size = ClusterSize(replicas: plan.replicas) else {
+            throw OperatorError(.usage, "a cluster has 3f + 1 replicas (4, 7, 10, ...), not \(plan.replicas)")
+        }
         let course = RunCourse(plan.phases, load: plan.load(under: profile))
+        let orders = AttackerOrders(
+            profile: profile,
+            seed: plan.seed &+ UInt64(repetition),
+            correctClients: course.mostClients,
+            faultyClients: plan.faultyClients,
+            report: ""
+        )
+        let faults = orders.faults(in: size)
+        let outages = Outage.all(in: faults, seconds: plan.phases.attack)
+        // Of a replica without a store that is killed nothing would be left.
+        let needsStores = !outages.isEmpty && plan.durability == .none
+        var clusterPlan = ClusterFile.Plan(durability: needsStores ? .processCrash : plan.durability)
+        clusterPlan.replicas = plan.replicas
         clusterPlan.clients = course.mostClients + plan.faultyClients + Self.historians
         variant.set(in: &clusterPlan)
+        var observer = RunObserver(
+            replicas: plan.replicas,
+            hasOwnInterfaces: machines.record.kind == .namespaces,
+            behaving: AttackProfiles.faultyReplicas(faults).map(\.index),
+            forgetful: outages.filter { $0.loss == .store }.map(\.replica),
+            faultyClients: AttackProfiles.faultyClients(faults)
+        )
+        if needsStores {
+            observer.note(0, "lab", "replicas have stores, with durability process-crash, since some are to be killed")
+        }
         let directory = "\(plan.output)/\(name)"
         let cluster = try await LabCluster(clusterPlan, on: machines, in: directory)
         defer { cluster.stop() }
         do {
-            var run = try await run(cluster, course)
+            var run = try await run(cluster, orders, observer, course, outages)
             if run.failure == nil, run.verdicts.allSatisfy({ $0.held == true }) {
                 cluster.stop()
                 try? FileManager.default.removeItem(atPath: directory)
@@ -67,27 +91,18 @@ struct AttackRun {
         }
     }
 
-    private func run(_ cluster: LabCluster, _ course: RunCourse) async throws -> AttackResults.Run {
-        let seed = plan.seed &+ UInt64(repetition)
-        let orders = AttackerOrders(
-            profile: profile,
-            seed: seed,
-            correctClients: course.mostClients,
-            faultyClients: plan.faultyClients,
-            report: ""
-        )
-        let faults = orders.faults(in: cluster.file.size)
-        let observer = RunObserver(
-            replicas: plan.replicas,
-            hasOwnInterfaces: machines.record.kind == .namespaces,
-            faulty: AttackProfiles.faultyReplicas(faults).map(\.index),
-            faultyClients: AttackProfiles.faultyClients(faults)
-        )
+    private func run(
+        _ cluster: LabCluster,
+        _ orders: AttackerOrders,
+        _ observer: RunObserver,
+        _ course: RunCourse,
+        _ outages: [Outage]
+    ) async throws -> AttackResults.Run {
         try cluster.start(
             programs: plan.programs,
             isRecorded: plan.isRecorded,
             orders: orders,
-            faulty: observer.faulty
+            faulty: observer.behaving
         )
         let load = try await cluster.startLoad(
             programs: plan.programs,
@@ -106,20 +121,28 @@ struct AttackRun {
             load: (plan.window, plan.bundle),
             clients: observer.faultyClients
         )
-        return try await measure(cluster, load, observer, course)
+        return try await measure(cluster, load, observer, course, outages)
     }
 
     private func measure(
         _ cluster: LabCluster,
         _ load: LoadProcess,
         _ newObserver: RunObserver,
-        _ plannedCourse: RunCourse
+        _ plannedCourse: RunCourse,
+        _ outages: [Outage]
     ) async throws -> AttackResults.Run {
         var observer = newObserver
         var course = plannedCourse
         let startedAt = Date.now.ISO8601Format()
-        try await attack(cluster, load, &observer, &course)
+        try await attack(cluster, load, &observer, &course, outages)
         try await level(load, &observer)
+        if let unlevel = observer.unlevel {
+            observer.note(
+                course.phases.total,
+                "lab",
+                "correct replicas are not at one checkpoint after the load: \(unlevel)"
+            )
+        }
         var verdicts = [observer.history] + [observer.linearizability].compactMap(\.self)
         var failure: String?
         do {
@@ -127,7 +150,7 @@ struct AttackRun {
         } catch let error as OperatorError {
             failure = error.sentence
         }
-        let attackers = observer.attackers(cluster)
+        let attackers = observer.attackers(cluster, hasOutages: !outages.isEmpty)
         let loads = observer.seconds
         return AttackResults.Run(
             protocolName: variant.rawValue,
@@ -155,7 +178,8 @@ struct AttackRun {
         _ cluster: LabCluster,
         _ load: LoadProcess,
         _ observer: inout RunObserver,
-        _ course: inout RunCourse
+        _ course: inout RunCourse,
+        _ outages: [Outage]
     ) async throws {
         let start = ContinuousClock.now
         observer.take(cluster.usage())
@@ -166,6 +190,9 @@ struct AttackRun {
             let isWaiting = second == course.attackStart && mustWait(observer) && course.postpone()
             if !isWaiting, second == course.attackStart || second == course.attackEnd {
                 switchAttack(cluster, &observer, second, begins: second == course.attackStart)
+            }
+            if !isWaiting {
+                try makeOutages(outages, cluster, &observer, second, since: course.attackStart)
             }
             if second > 0, course.clients(in: second) != course.clients(in: second - 1) {
                 load.send(.clients(course.clients(in: second)))
@@ -195,13 +222,32 @@ struct AttackRun {
     /// Tells all attackers to begin, or to be correct again.
     private func switchAttack(_ cluster: LabCluster, _ observer: inout RunObserver, _ second: Int, begins: Bool) {
         let what = begins ? profile.summary : "is correct again"
-        for replica in observer.faulty {
+        for replica in observer.behaving {
             cluster.signal(begins ? SIGUSR1 : SIGUSR2, to: replica)
             observer.note(second, "replica \(replica)", what)
         }
         for client in observer.faultyClients {
             cluster.signal(begins ? SIGUSR1 : SIGUSR2, to: client)
             observer.note(second, "client \(client.rawValue)", what)
+        }
+    }
+
+    /// Kills the replicas whose moment has come, and starts others again.
+    private func makeOutages(
+        _ outages: [Outage],
+        _ cluster: LabCluster,
+        _ observer: inout RunObserver,
+        _ second: Int,
+        since attackStart: Int
+    ) throws {
+        for outage in outages where outage.begin == second - attackStart {
+            cluster.kill(outage.replica, outage.loss)
+            let loss = outage.loss == .none ? "" : " and loses its store"
+            observer.note(second, "replica \(outage.replica)", "is killed\(loss)")
+        }
+        for outage in outages where outage.end == second - attackStart {
+            try cluster.restart(outage.replica, after: outage.loss)
+            observer.note(second, "replica \(outage.replica)", "is started again")
         }
     }
 

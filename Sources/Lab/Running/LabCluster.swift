@@ -10,6 +10,10 @@ final class LabCluster {
     private var replicas: [LabProcess] = []
     private var load: LoadProcess?
     private var attackers: [ClientID: LabProcess] = [:]
+    /// How each correct replica is started, but for what is said of its store.
+    private var commands: [Int: [String]] = [:]
+    /// How often a replica was killed by ``kill(_:_:)``.
+    private(set) var kills: UInt64 = 0
 
     /// Makes the files of a new cluster; no process is started.
     ///
@@ -49,6 +53,7 @@ final class LabCluster {
                 words += orders.reporting(to: report(of: name)).arguments
             } else {
                 words = ["\(programs)/aardvark", "replica"] + common + ["--log-level", "notice", "--lifeline"]
+                commands[number] = words
                 if file.durability != .none { words.append("--create") }
                 if isRecorded { words += ["--record", "\(directory)/\(name).recording"] }
             }
@@ -132,6 +137,29 @@ final class LabCluster {
     /// Sends a signal to a faulty client.
     func signal(_ signal: Int32, to client: ClientID) {
         attackers[client]?.signal(signal)
+    }
+
+    /// Kills a correct replica's process, and takes its store away where that is lost.
+    func kill(_ replica: Int, _ loss: Outage.Loss) {
+        guard replicas[replica].isRunning else { return }
+        replicas[replica].stop()
+        kills += 1
+        guard loss != .none else { return }
+        let stores = ReplicaServer.Storage.defaultDirectory(clusterPath: file.path)
+        try? FileManager.default.removeItem(atPath: "\(stores)/replica-\(replica)")
+    }
+
+    /// Starts a correct replica again that was killed. From now on it does not record its inputs.
+    func restart(_ replica: Int, after loss: Outage.Loss) throws(OperatorError) {
+        guard !replicas[replica].isRunning, let command = commands[replica] else { return }
+        let store: [String] =
+            switch loss {
+            case .none: []
+            case .store: ["--create"]
+            case .storeKnowingly: ["--repair"]
+            }
+        let words = machines.prefix(for: .replica(replica)) + command + store
+        replicas[replica] = try LabProcess(words, log: "\(directory)/replica-\(replica)-again-\(kills).log")
     }
 
     /// Ends all processes and waits for their end.

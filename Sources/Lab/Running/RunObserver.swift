@@ -7,8 +7,10 @@ struct RunObserver {
     let replicas: Int
     /// Whether each replica has network interfaces that nobody else uses.
     let hasOwnInterfaces: Bool
-    /// The replicas that misbehave.
+    /// The replicas that misbehave, and those that forget what they said.
     let faulty: [Int]
+    /// The former of them, which are told when to.
+    let behaving: [Int]
     /// The clients that misbehave.
     let faultyClients: [ClientID]
     private(set) var events: [AttackResults.Event] = []
@@ -24,10 +26,17 @@ struct RunObserver {
     /// For each checkpoint, which root which correct replica has.
     private var roots: [UInt64: [Int: UInt64]] = [:]
 
-    init(replicas: Int, hasOwnInterfaces: Bool, faulty: [Int], faultyClients: [ClientID]) {
+    init(
+        replicas: Int,
+        hasOwnInterfaces: Bool,
+        behaving: [Int],
+        forgetful: [Int],
+        faultyClients: [ClientID]
+    ) {
         self.replicas = replicas
         self.hasOwnInterfaces = hasOwnInterfaces
-        self.faulty = faulty
+        self.behaving = behaving
+        faulty = Set(behaving + forgetful).sorted()
         self.faultyClients = faultyClients
     }
 
@@ -69,6 +78,15 @@ struct RunObserver {
         return counts.count == 2 && counts[1] > counts[0] ? counts[1] - counts[0] : 0
     }
 
+    /// The last checkpoint of each correct replica, as text; nil when all have the same.
+    var unlevel: String? {
+        guard !isLevel, let last = rounds.last else { return nil }
+        return last.indices.filter { !faulty.contains($0) }.map { replica in
+            "replica \(replica): \(last[replica].map { String($0.value("checkpoint_sequence")) } ?? "no answer")"
+        }
+        .joined(separator: ", ")
+    }
+
     /// Whether all correct replicas told the same last checkpoint.
     var isLevel: Bool {
         guard let last = rounds.last else { return false }
@@ -78,11 +96,16 @@ struct RunObserver {
     }
 
     /// What each attacker did, as far as it said.
-    func attackers(_ cluster: LabCluster) -> [AttackResults.Attacker] {
-        let names = faulty.map { ("replica", $0) } + faultyClients.map { ("client", Int($0.rawValue)) }
-        return names.map { kind, number in
+    ///
+    /// - Parameters:
+    ///   - cluster: The processes.
+    ///   - hasOutages: Whether replicas were to be killed.
+    func attackers(_ cluster: LabCluster, hasOutages: Bool) -> [AttackResults.Attacker] {
+        let names = behaving.map { ("replica", $0) } + faultyClients.map { ("client", Int($0.rawValue)) }
+        let parties = names.map { kind, number in
             AttackResults.Attacker(actor: "\(kind) \(number)", actions: cluster.actions(of: "\(kind)-\(number)") ?? 0)
         }
+        return parties + (hasOutages ? [AttackResults.Attacker(actor: "power", actions: cluster.kills)] : [])
     }
 
     /// Whether correct replicas had equal states wherever two of them told of one checkpoint.
