@@ -21,7 +21,8 @@ struct AttackCommand: AsyncParsableCommand {
 
             Faulty clients are processes too; before and after the attack they send like correct ones, but are not counted. A run \
             whose attackers never did anything counts as failed. `aardvark-lab profiles` says which profiles run with real \
-            processes. Where a profile kills replicas, they have stores even with --durability none: process-crash then.
+            processes. Where a profile kills replicas, they have stores even with --durability none: process-crash then. \
+            Profiles that cut the network between machines take emulated ones, as root.
 
             As root, each replica, each faulty client and the correct clients together have an emulated machine: a network \
             namespace with links and a share of the processors of its own, so that an attacker spends its own time and not its \
@@ -167,7 +168,8 @@ struct AttackCommand: AsyncParsableCommand {
             plan.protocols = try protocolNames.split(separator: ",").map { try Self.variant(String($0)) }
         }
         if scenario == nil || profiles != nil {
-            plan.profiles = try Self.profiles(profiles ?? "none,silent,delay-100ms")
+            let words = profiles ?? "none,silent,delay-100ms"
+            plan.profiles = try words == "all" ? allProfiles : Self.profiles(words)
         }
         guard !plan.protocols.isEmpty, !plan.profiles.isEmpty else {
             throw OperatorError(.usage, "give at least one protocol and one profile")
@@ -198,7 +200,7 @@ struct AttackCommand: AsyncParsableCommand {
         let scenario = try Scenario(path: path, profiles: Set(runnable))
         plan.scenario = scenario.name
         plan.protocols = scenario.protocols
-        plan.profiles = try scenario.profiles.map { try Self.profiles($0.joined(separator: ",")) } ?? AttackProfiles.all
+        plan.profiles = try scenario.profiles.map { try Self.profiles($0.joined(separator: ",")) } ?? allProfiles
         plan.replicas = scenario.replicas
         plan.repeats = scenario.repeats
         plan.seed = scenario.seed
@@ -217,6 +219,12 @@ struct AttackCommand: AsyncParsableCommand {
         }
     }
 
+    /// All profiles that can be run, given whether there are going to be emulated machines.
+    private var allProfiles: [Profile] {
+        emulate ?? (geteuid() == 0)
+            ? AttackProfiles.all : AttackProfiles.all.filter { !AttackProfiles.needsMachines($0) }
+    }
+
     private static func variant(_ word: String) throws(OperatorError) -> ProtocolVariant {
         guard let variant = ProtocolVariant(rawValue: word) else {
             let names = ProtocolVariant.allCases.map(\.rawValue).joined(separator: ", ")
@@ -226,8 +234,7 @@ struct AttackCommand: AsyncParsableCommand {
     }
 
     private static func profiles(_ words: String) throws -> [Profile] {
-        if words == "all" { return AttackProfiles.all }
-        return try words.split(separator: ",").map { word in
+        try words.split(separator: ",").map { word in
             if let profile = AttackProfiles.named(String(word)) { return profile }
             let reason = Profiles.named(String(word)).flatMap(AttackProfiles.reasonForSimulatorOnly)
             throw OperatorError(

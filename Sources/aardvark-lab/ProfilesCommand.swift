@@ -12,7 +12,10 @@ struct ProfilesCommand: ParsableCommand {
     func run() {
         print("The simulator runs them all. attack runs those without a reason in brackets, and these as follows:")
         for profile in Profiles.all {
-            for course in AttackProfiles.courses[profile.name] ?? [] { print("  \(course.name): \(course.summary)") }
+            for course in AttackProfiles.courses[profile.name] ?? [] {
+                let machines = AttackProfiles.needsMachines(course) ? " [with --emulate]" : ""
+                print("  \(course.name): \(course.summary)\(machines)")
+            }
         }
         print("")
         let all = Profiles.all + Profiles.beyondTheModel

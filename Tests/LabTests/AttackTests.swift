@@ -1,5 +1,7 @@
+import Aardvark
 import Adversary
 import Cryptography
+import Foundation
 import Messages
 import Testing
 
@@ -95,7 +97,7 @@ import Testing
                 let faults = AttackProfiles.faults(of: profile, in: size, clients: (correct: 8, faulty: 1), seed: 1)
                 let outages = Outage.all(in: faults, seconds: seconds)
                 #expect(outages.count == (name == "power-loss-all" ? replicas : size.faults))
-                #expect(outages.allSatisfy { 0 <= $0.begin && $0.begin < $0.end && $0.end <= seconds })
+                #expect(outages.allSatisfy { !$0.seconds.isEmpty && (0...seconds).contains($0.seconds.upperBound) })
                 #expect(Set(outages.map(\.replica)).count == outages.count)
             }
         }
@@ -103,7 +105,32 @@ import Testing
         let size = try #require(ClusterSize(replicas: 4))
         let faults = AttackProfiles.faults(of: kept, in: size, clients: (correct: 8, faulty: 1), seed: 1)
         let outage = try #require(Outage.all(in: faults, seconds: 20).first)
-        #expect(outage.replica == 0 && outage.loss == .none && outage.begin == 2 && outage.end == 10)
+        #expect(outage.replica == 0 && outage.loss == .none && outage.seconds == 2..<10)
+    }
+
+    @Test func `a cut network closes the ways that it is about and no others`() throws {
+        let size = try #require(ClusterSize(replicas: 4))
+        let ways = { (kind: NetworkFault.Kind) in
+            (NetworkCuts.cut(kind, in: size, primary: 2)?.ways ?? []).map { "\($0.from.name)>\($0.to.name)" }.sorted()
+        }
+        #expect(
+            ways(.divide([ReplicaID(2), ReplicaID(3)]))
+                == ["r0>r2", "r0>r3", "r1>r2", "r1>r3", "r2>r0", "r2>r1", "r3>r0", "r3>r1"]
+        )
+        #expect(ways(.isolatePrimary) == ["c0>r2", "r0>r2", "r1>r2", "r2>c0", "r2>r0", "r2>r1", "r2>r3", "r3>r2"])
+        #expect(ways(.cut(from: ReplicaID(0), to: ReplicaID(1))) == ["r0>r1"])
+        #expect(ways(.clients).count == 8)
+        #expect(ways(.disconnect(size.members)).isEmpty)
+    }
+
+    @Test func `a profile that cuts the network is refused where there are no machines`() async throws {
+        let directory = FileManager.default.temporaryDirectory.appending(path: "aardvark-attack-\(UUID())").path
+        var plan = AttackPlan(programs: "/nowhere", output: directory, command: "")
+        plan.profiles = [try #require(AttackProfiles.named("partition-3-1"))]
+        plan.emulation = .never
+        let error = await #expect(throws: OperatorError.self) { try await plan.run { _ in } }
+        #expect(error?.sentence.contains("partition-3-1") == true)
+        #expect(!FileManager.default.fileExists(atPath: directory))
     }
 
     @Test func `a run in which no checkpoint could be compared is not judged`() {

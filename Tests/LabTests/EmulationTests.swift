@@ -103,6 +103,20 @@ struct EmulationTests {
             #expect(route.contains(machine == .replica(3) ? "dev peer1" : "dev clients"), "\(route)")
         }
 
+        // Nobody listens there: whoever reaches a peer is refused, and where a way is closed there is no answer at all.
+        let way = Emulation.Way(from: .replica(0), to: .replica(1))
+        let knock = { (from: Int, peer: Int, limit: [String]) in
+            let door = "exec 3<>/dev/tcp/\(emulation.peerHost(of: peer, for: from))/9"
+            return try run(emulation.prefix(for: .replica(from)) + limit + ["bash", "-c", door]).status
+        }
+        #expect(try knock(0, 1, []) == 1)
+        try emulation.close([way])
+        #expect(try knock(0, 1, ["timeout", "-s", "KILL", "0.3"]) != 1)
+        #expect(try knock(0, 2, []) == 1)
+        try emulation.open([way])
+        #expect(try knock(0, 1, []) == 1)
+        #expect(try emulation.breakConnections(of: 0) == 0)
+
         // Whatever still runs on a machine ends with it.
         let left = Process()
         let words = emulation.prefix(for: .clients(0)) + ["sh", "-c", "echo started; exec sleep 600"]
@@ -134,7 +148,7 @@ struct EmulationTests {
         )
         defer {
             for name in ["\(ended)0x", "\(live)-r9"] {
-                try? HostCommand.run(["ip", "netns", "delete", "aardvark-lab-\(name)"], input: [])
+                _ = try? HostCommand.run(["ip", "netns", "delete", "aardvark-lab-\(name)"], input: [])
             }
         }
         let runs = try EmulationLeftovers.remove()

@@ -3,7 +3,7 @@ import Foundation
 
 /// What was made on this host for emulated machines.
 final class EmulatedHost: Sendable {
-    private let names: EmulationNames
+    let names: EmulationNames
     private let groups: ControlGroups?
     private let remover: EmulationRemover
 

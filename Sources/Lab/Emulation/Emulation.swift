@@ -63,6 +63,12 @@ package struct Emulation: Sendable {
         }
     }
 
+    /// A way from one machine to another; the way back is another one.
+    struct Way: Hashable, Sendable {
+        let from: Machine
+        let to: Machine
+    }
+
     let plan: Plan
     let names: EmulationNames
     private let host: EmulatedHost?
@@ -118,6 +124,19 @@ package struct Emulation: Sendable {
         host == nil ? "127.0.0.1" : EmulationNames.peerAddress(of: replica, towards: peer, replicas: plan.replicas)
     }
 
+    /// Closes ways, which are open at first; nothing happens on the loopback interface.
+    func close(_ ways: Set<Way>) throws(OperatorError) { try host?.set(ways, areOpen: false, plan) }
+
+    /// Opens ways again that were closed.
+    func open(_ ways: Set<Way>) throws(OperatorError) { try host?.set(ways, areOpen: true, plan) }
+
+    /// Breaks all connections of a replica with others.
+    ///
+    /// - Returns: How many there were.
+    func breakConnections(of replica: Int) throws(OperatorError) -> Int {
+        try host?.breakConnections(of: replica) ?? 0
+    }
+
     /// Ends what still runs on the machines, and removes everything that was made. What was removed already stays so. If this process
     /// ends without having called it, however it ends, a process that watches it does the same.
     package func remove() {
@@ -161,6 +180,9 @@ struct EmulationNames: Hashable, Sendable {
 
     /// The address of a client machine on the clients' network.
     static func address(ofClientMachine number: Int) -> String { "198.18.0.\(number + 101)" }
+
+    /// What all links between replicas are parts of.
+    static let peerNetwork = "198.19.0.0/16"
 
     /// The address of a replica on its link with a peer: each link is a network of its own, 198.19.x.0/30.
     static func peerAddress(of replica: Int, towards peer: Int, replicas: Int) -> String {

@@ -42,10 +42,10 @@ extension AttackResults {
 
     /// What a faulty party did.
     package struct Attacker: Codable, Hashable, Sendable {
-        /// Who it is, for example `replica 0`, `client 3`, `power`.
+        /// Who it is, for example `replica 0`, `client 3`, `power`, `network`.
         package var actor: String
         /// How often it did something that a correct one does not: held a message back, changed or delayed it, or added one; of `power`,
-        /// how often a replica was killed.
+        /// how often a replica was killed; of `network`, how many ways between machines were closed and connections broken.
         package var actions: UInt64
     }
 

@@ -74,11 +74,17 @@ package struct AttackPlan: Sendable {
         guard let size = ClusterSize(replicas: replicas) else {
             throw OperatorError(.usage, "a cluster has 3f + 1 replicas (4, 7, 10, ...), not \(replicas)")
         }
+        let machines = try Emulation(machinePlan(size))
+        defer { machines.remove() }
+        if machines.record.kind == .loopback, let profile = profiles.first(where: AttackProfiles.needsMachines) {
+            throw OperatorError(
+                emulation == .never ? .usage : .noPermission,
+                "the profile \(profile.name) cuts the network between emulated machines, which takes --emulate and root"
+            )
+        }
         try FileAccess.createDirectory(output, mode: 0o755)
         let startedAt = Date.now.ISO8601Format()
         let machine = Self.machine
-        let machines = try Emulation(machinePlan(size))
-        defer { machines.remove() }
         var runs: [AttackResults.Run] = []
         var stopped: String?
         do {

@@ -1,11 +1,96 @@
 import Adversary
+import Invariants
 import Messages
 
 /// What the simulator draws anew for each seed, with real processes as one course of events each, so that runs can be compared. Times are
-/// parts of the attack, of ``Outage/span`` in all.
+/// parts of the attack.
 extension AttackProfiles {
+    /// The length of the attack in the times of faults.
+    static let span: UInt64 = 1_000_000
+
     /// A part of the attack.
-    private static func part(_ share: Double) -> UInt64 { UInt64(share * Double(Outage.span)) }
+    private static func part(_ share: Double) -> UInt64 { UInt64(share * Double(span)) }
+
+    /// The seconds of an attack that a fault lasts: at least one.
+    ///
+    /// - Parameters:
+    ///   - start: Its beginning, of ``span``.
+    ///   - end: Its end, of ``span``.
+    ///   - seconds: How long the attack is.
+    static func seconds(from start: UInt64, to end: UInt64, ofAttack seconds: Int) -> Range<Int> {
+        let moment = { (time: UInt64) in Int(min(time, span) * UInt64(seconds) / span) }
+        let first = min(moment(start), seconds - 1)
+        return first..<max(first + 1, moment(end))
+    }
+
+    /// Whether something wrong with the network closes ways or breaks connections, which takes emulated machines.
+    static func isCut(_ kind: NetworkFault.Kind) -> Bool {
+        switch kind {
+        case .divide, .isolatePrimary, .cut, .clients, .disconnect: true
+        case .lossy, .slow: false
+        }
+    }
+
+    /// Whether a profile runs with emulated machines only.
+    package static func needsMachines(_ profile: Profile) -> Bool {
+        guard let smallest = ClusterSize(replicas: 4) else { invariantViolated("4 replicas are a cluster") }
+        return faults(of: profile, in: smallest, clients: (correct: 8, faulty: 1), seed: 1).contains { named in
+            if case .network(let fault) = named.fault { isCut(fault.kind) } else { false }
+        }
+    }
+
+    private static func cut(_ kind: NetworkFault.Kind, _ start: Double = 0, _ end: Double = 1) -> NamedFault {
+        NamedFault("cut", .network(NetworkFault(kind, start: part(start), end: part(end), isLossy: true)))
+    }
+
+    /// `partition`: with two halves nobody can be served, and the question is how soon all are afterwards.
+    static let partitions: [Profile] = [
+        Profile(
+            "partition-2-2",
+            .environment,
+            needs: [.viewChange, .stateTransfer],
+            "the replicas fall into two halves, so that none can serve"
+        ) { [cut(.divide(Array($0.size.members.suffix($0.size.replicas / 2))))] },
+        Profile(
+            "partition-3-1",
+            .environment,
+            needs: [.viewChange, .stateTransfer],
+            "f replicas are cut off from the others, but not from the clients"
+        ) { [cut(.divide(Array($0.size.members.suffix($0.size.faults))))] },
+    ]
+
+    /// `isolate-primary`
+    static let isolations: [Profile] = [
+        Profile(
+            "isolate-primary",
+            .environment,
+            needs: [.viewChange, .stateTransfer],
+            "whoever leads is cut off from everybody, in the first and the third quarter of the attack"
+        ) { _ in [cut(.isolatePrimary, 0, 0.25), cut(.isolatePrimary, 0.5, 0.75)] }
+    ]
+
+    /// `one-way-link`
+    static let oneWays: [Profile] = [
+        Profile(
+            "one-way-link",
+            .environment,
+            needs: [.stateTransfer],
+            "no packet of the first primary reaches the replica after it"
+        ) { _ in [cut(.cut(from: ReplicaID(0), to: ReplicaID(1)))] }
+    ]
+
+    /// `blip`
+    static let blips: [Profile] = [
+        Profile(
+            "blip",
+            .environment,
+            needs: [.stateTransfer],
+            "all connections between replicas break, five times"
+        ) { setting in
+            let all = NetworkFault.Kind.disconnect(setting.size.members)
+            return [0, 0.2, 0.4, 0.6, 0.8].map { cut(all, $0, $0) }
+        }
+    ]
 
     /// `power-loss`: processes are killed; nothing else stands for the loss of power, so what the operating system has is not lost.
     static let powerLosses: [Profile] = [

@@ -19,6 +19,7 @@ package enum AttackProfiles {
     /// The profiles that are run in one or several courses of their own, each with one choice of those that the simulator draws from.
     package static let courses = [
         "delay": delays, "power-loss": powerLosses, "lost-store": lostStores, "amnesia": amnesias,
+        "partition": partitions, "isolate-primary": isolations, "one-way-link": oneWays, "blip": blips,
     ]
 
     /// `delay` with one delay each, as they were published: Aardvark, table 2.
@@ -50,7 +51,9 @@ package enum AttackProfiles {
             case .twin: return "two processes cannot listen on one replica's endpoints"
             case .client: break
             case .administration: return "needs an administrator who changes the clients at given moments"
-            case .network: return "needs a network that is cut or disturbed at given moments"
+            case .network(let fault):
+                guard isCut(fault.kind) else { return "needs a network that loses and delays messages" }
+                return "needs moments that are drawn anew for each seed"
             case .powerLoss, .amnesia, .lostStore: return "needs moments that are drawn anew for each seed"
             case .powerLossAtWrite: return "needs a disk that loses what was not synced"
             }
@@ -78,7 +81,7 @@ package enum AttackProfiles {
             clients: (0..<UInt32(clients.correct + clients.faulty)).map { ClientID($0) },
             faultyClients: clients.faulty,
             start: 0,
-            end: Outage.span,
+            end: span,
             random: RandomStream(seed: seed, stream: 1)
         )
         return profile.faults(in: &setting)

@@ -12,6 +12,9 @@ struct AttackRun {
     /// Clients beside the load whose history is checked for linearizability.
     private static let historians = 3
 
+    /// What the lab does to a run's machines while the attack is on.
+    private typealias Misfortunes = (outages: [Outage], network: NetworkCuts?)
+
     private let plan: AttackPlan
     private let machines: Emulation
     private let variant: ProtocolVariant
@@ -74,8 +77,11 @@ struct AttackRun {
         let directory = "\(plan.output)/\(name)"
         let cluster = try await LabCluster(clusterPlan, on: machines, in: directory)
         defer { cluster.stop() }
+        let network = NetworkCuts(faults, seconds: plan.phases.attack, size: size, machines: machines)
+        // Where that fails the next run says that not all replicas serve.
+        defer { try? network?.end() }
         do {
-            var run = try await run(cluster, orders, observer, course, outages)
+            var run = try await run(cluster, orders, observer, course, (outages, network))
             if run.failure == nil, run.verdicts.allSatisfy({ $0.held == true }) {
                 cluster.stop()
                 try? FileManager.default.removeItem(atPath: directory)
@@ -96,7 +102,7 @@ struct AttackRun {
         _ orders: AttackerOrders,
         _ observer: RunObserver,
         _ course: RunCourse,
-        _ outages: [Outage]
+        _ misfortunes: Misfortunes
     ) async throws -> AttackResults.Run {
         try cluster.start(
             programs: plan.programs,
@@ -121,7 +127,7 @@ struct AttackRun {
             load: (plan.window, plan.bundle),
             clients: observer.faultyClients
         )
-        return try await measure(cluster, load, observer, course, outages)
+        return try await measure(cluster, load, observer, course, misfortunes)
     }
 
     private func measure(
@@ -129,12 +135,12 @@ struct AttackRun {
         _ load: LoadProcess,
         _ newObserver: RunObserver,
         _ plannedCourse: RunCourse,
-        _ outages: [Outage]
+        _ misfortunes: Misfortunes
     ) async throws -> AttackResults.Run {
         var observer = newObserver
         var course = plannedCourse
         let startedAt = Date.now.ISO8601Format()
-        try await attack(cluster, load, &observer, &course, outages)
+        try await attack(cluster, load, &observer, &course, misfortunes)
         try await level(load, &observer)
         if let unlevel = observer.unlevel {
             observer.note(
@@ -150,7 +156,11 @@ struct AttackRun {
         } catch let error as OperatorError {
             failure = error.sentence
         }
-        let attackers = observer.attackers(cluster, hasOutages: !outages.isEmpty)
+        let attackers = observer.attackers(
+            cluster,
+            hasOutages: !misfortunes.outages.isEmpty,
+            network: misfortunes.network
+        )
         let loads = observer.seconds
         return AttackResults.Run(
             protocolName: variant.rawValue,
@@ -179,7 +189,7 @@ struct AttackRun {
         _ load: LoadProcess,
         _ observer: inout RunObserver,
         _ course: inout RunCourse,
-        _ outages: [Outage]
+        _ misfortunes: Misfortunes
     ) async throws {
         let start = ContinuousClock.now
         observer.take(cluster.usage())
@@ -192,7 +202,7 @@ struct AttackRun {
                 switchAttack(cluster, &observer, second, begins: second == course.attackStart)
             }
             if !isWaiting {
-                try makeOutages(outages, cluster, &observer, second, since: course.attackStart)
+                try suffer(misfortunes, cluster, &observer, second, since: course.attackStart)
             }
             if second > 0, course.clients(in: second) != course.clients(in: second - 1) {
                 load.send(.clients(course.clients(in: second)))
@@ -232,20 +242,25 @@ struct AttackRun {
         }
     }
 
-    /// Kills the replicas whose moment has come, and starts others again.
-    private func makeOutages(
-        _ outages: [Outage],
+    /// Kills the replicas whose moment has come, starts others again, and has the network do what it does from now on.
+    private func suffer(
+        _ misfortunes: Misfortunes,
         _ cluster: LabCluster,
         _ observer: inout RunObserver,
         _ second: Int,
         since attackStart: Int
     ) throws {
-        for outage in outages where outage.begin == second - attackStart {
+        if let network = misfortunes.network, second >= attackStart {
+            for event in try network.begin(second - attackStart, primary: observer.primary) {
+                observer.note(second, "network", event)
+            }
+        }
+        for outage in misfortunes.outages where outage.seconds.lowerBound == second - attackStart {
             cluster.kill(outage.replica, outage.loss)
             let loss = outage.loss == .none ? "" : " and loses its store"
             observer.note(second, "replica \(outage.replica)", "is killed\(loss)")
         }
-        for outage in outages where outage.end == second - attackStart {
+        for outage in misfortunes.outages where outage.seconds.upperBound == second - attackStart {
             try cluster.restart(outage.replica, after: outage.loss)
             observer.note(second, "replica \(outage.replica)", "is started again")
         }

@@ -13,17 +13,12 @@ struct Outage: Equatable {
         case storeKnowingly
     }
 
-    /// The length of the attack in the times of the faults that ``AttackProfiles/faults(of:in:clients:seed:)`` makes.
-    static let span: UInt64 = 1_000_000
-
     /// Which replica.
     let replica: Int
     /// What is left of its store.
     let loss: Loss
-    /// When it is killed, in seconds since the attack began.
-    let begin: Int
-    /// When it is started again, in the same; at the end of the attack at the latest.
-    let end: Int
+    /// When it is away, in seconds since the attack began.
+    let seconds: Range<Int>
 
     /// The outages of a run.
     ///
@@ -31,24 +26,20 @@ struct Outage: Equatable {
     ///   - faults: The run's faults, whose times are stretched over the attack; those of other kinds are left out.
     ///   - seconds: How long the attack is.
     static func all(in faults: [NamedFault], seconds: Int) -> [Outage] {
-        faults.compactMap { named in
+        let span = { (start: UInt64, length: UInt64?) in
+            let end = length.map { min(start, AttackProfiles.span) + min($0, AttackProfiles.span) }
+            return AttackProfiles.seconds(from: start, to: end ?? AttackProfiles.span, ofAttack: seconds)
+        }
+        return faults.compactMap { named in
             switch named.fault {
             case .powerLoss(let replica, at: let time, outage: let length):
-                Outage(replica, .none, time, length, seconds)
+                Outage(replica: replica.index, loss: .none, seconds: span(time, length))
             case .amnesia(let replica, at: let time, outage: let length):
-                Outage(replica, .store, time, length, seconds)
+                Outage(replica: replica.index, loss: .store, seconds: span(time, length))
             case .lostStore(let replica, at: let time, outage: let length):
-                Outage(replica, .storeKnowingly, time, length, seconds)
+                Outage(replica: replica.index, loss: .storeKnowingly, seconds: span(time, length))
             case .replica, .twin, .client, .administration, .network, .powerLossAtWrite: nil
             }
         }
-    }
-
-    private init(_ replica: ReplicaID, _ loss: Loss, _ time: UInt64, _ length: UInt64?, _ seconds: Int) {
-        self.replica = replica.index
-        self.loss = loss
-        let moment = { (time: UInt64) in Int(min(time, Self.span) * UInt64(seconds) / Self.span) }
-        begin = min(moment(time), seconds - 1)
-        end = max(begin + 1, length.map { moment(min(time, Self.span) + min($0, Self.span)) } ?? seconds)
     }
 }

@@ -100,12 +100,14 @@ struct RunObserver {
     /// - Parameters:
     ///   - cluster: The processes.
     ///   - hasOutages: Whether replicas were to be killed.
-    func attackers(_ cluster: LabCluster, hasOutages: Bool) -> [AttackResults.Attacker] {
+    ///   - network: What closes ways; nil for nothing.
+    func attackers(_ cluster: LabCluster, hasOutages: Bool, network: NetworkCuts?) -> [AttackResults.Attacker] {
         let names = behaving.map { ("replica", $0) } + faultyClients.map { ("client", Int($0.rawValue)) }
         let parties = names.map { kind, number in
             AttackResults.Attacker(actor: "\(kind) \(number)", actions: cluster.actions(of: "\(kind)-\(number)") ?? 0)
         }
         return parties + (hasOutages ? [AttackResults.Attacker(actor: "power", actions: cluster.kills)] : [])
+            + (network.map { [AttackResults.Attacker(actor: "network", actions: $0.actions)] } ?? [])
     }
 
     /// Whether correct replicas had equal states wherever two of them told of one checkpoint.
