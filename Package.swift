@@ -117,7 +117,8 @@ let package = Package(
             dependencies: [
                 "Aardvark", "Adversary", "Agreement", "Cryptography", "Invariants", "KeyValueService", "Messages",
                 "Simulation", "Workloads",
-                logging, lifecycle, .product(name: "UnixSignals", package: "swift-service-lifecycle"),
+                nioCore, nioPosix, logging, lifecycle,
+                .product(name: "UnixSignals", package: "swift-service-lifecycle"),
             ],
             swiftSettings: strict
         ),

@@ -10,7 +10,8 @@ struct ProfilesCommand: ParsableCommand {
     )
 
     func run() {
-        print("The simulator runs them all. attack runs those without a reason in brackets, and these as follows:")
+        print("The simulator runs all but the last, which are about connections.")
+        print("attack runs those without a reason in brackets, and these as follows:")
         for profile in Profiles.all {
             for course in AttackProfiles.courses[profile.name] ?? [] {
                 let machines = AttackProfiles.needsMachines(course) ? " [with --emulate]" : ""
@@ -18,7 +19,7 @@ struct ProfilesCommand: ParsableCommand {
             }
         }
         print("")
-        let all = Profiles.all + Profiles.beyondTheModel
+        let all = Profiles.all + Profiles.beyondTheModel + AttackProfiles.onConnections
         let width = all.reduce(0) { max($0, $1.name.count) }
         for profile in all {
             let fill = String(repeating: " ", count: width - profile.name.count)

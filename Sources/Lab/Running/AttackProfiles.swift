@@ -6,9 +6,26 @@ import Messages
 /// The profiles that run with real processes.
 package enum AttackProfiles {
     /// Every profile that stays within the fault model, in the order of ``Profiles/all``.
-    package static let all: [Profile] = Profiles.all.flatMap { profile in
-        if let courses = courses[profile.name] { return courses }
-        return reasonForSimulatorOnly(profile) == nil ? [profile] : []
+    package static let all: [Profile] =
+        Profiles.all.flatMap { profile in
+            if let courses = courses[profile.name] { return courses }
+            return reasonForSimulatorOnly(profile) == nil ? [profile] : []
+        } + onConnections
+
+    /// The profiles that the simulator does not have, since it has no connections.
+    package static let onConnections: [Profile] = [
+        connections(
+            "connection-flood",
+            "opens connections as fast as it can and begins handshakes on them",
+            .handshakes
+        ),
+        connections("slow-connections", "keeps hundreds of connections that say nothing or a byte at a time", .drips),
+    ]
+
+    private static func connections(_ name: String, _ summary: String, _ attack: ConnectionAttack) -> Profile {
+        Profile(name, .client, summary) { setting in
+            setting.corruptible.map { NamedFault("\($0) \(name)", .client($0, ConnectionAttacker(attack: attack))) }
+        }
     }
 
     /// The profile of a name; those beyond the fault model too.

@@ -4,6 +4,8 @@ import Agreement
 import Cryptography
 import Logging
 import Messages
+import NIOCore
+import NIOPosix
 import Synchronization
 import Workloads
 
@@ -60,6 +62,19 @@ package enum ByzantineClient {
         let source = WorkloadPlan(.kvPut, settings).source(client: Int(client.rawValue))
         let generator = LoadGenerator(clients: [(submitter: inside, source: source)], slots: load.window * load.bundle)
         generator.setActiveClients(1)
+        let eventLoop = MultiThreadedEventLoopGroup.singleton.next()
+        for case let attacker as ConnectionAttacker in behaviours {
+            eventLoop.execute {
+                AttackConnections(
+                    attacker.attack,
+                    by: client,
+                    key: key,
+                    on: cluster,
+                    while: attack,
+                    eventLoop: eventLoop
+                ).start()
+            }
+        }
         try attack.report()
         // Much longer than any run.
         let holding = Task { try await generator.hold(forNanoseconds: 1_000_000_000_000_000) }
