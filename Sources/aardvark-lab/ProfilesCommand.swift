@@ -11,7 +11,7 @@ struct ProfilesCommand: ParsableCommand {
 
     func run() {
         print("The simulator runs all but the last, which are about connections.")
-        print("attack runs those without a reason in brackets, and these as follows:")
+        print("attack runs all that do not say that they are for the simulator only, and these as follows:")
         for profile in Profiles.all {
             for course in AttackProfiles.courses[profile.name] ?? [] {
                 let machines = AttackProfiles.needsMachines(course) ? " [with --emulate]" : ""
@@ -23,7 +23,9 @@ struct ProfilesCommand: ParsableCommand {
         let width = all.reduce(0) { max($0, $1.name.count) }
         for profile in all {
             let fill = String(repeating: " ", count: width - profile.name.count)
-            let reason = AttackProfiles.reasonForSimulatorOnly(profile).map { " [\($0)]" } ?? ""
+            let machines = AttackProfiles.needsMachines(profile) ? " [with --emulate]" : ""
+            let reason =
+                AttackProfiles.reasonForSimulatorOnly(profile).map { " [simulator only: it \($0)]" } ?? machines
             let culprit = profile.culprit.rawValue
             let gap = String(repeating: " ", count: max(12 - culprit.count, 1))
             print("\(profile.name)\(fill)  \(culprit)\(gap)\(profile.summary)\(reason)")

@@ -123,6 +123,21 @@ import Testing
         #expect(ways(.disconnect(size.members)).isEmpty)
     }
 
+    @Test func `a bad network loses, doubles and delays as many messages as it says`() {
+        var random = RandomStream(seed: 1, stream: 1)
+        let count = 20_000
+        let lossy = (0..<count).map { _ in
+            BadNetworkInterceptor.delays([.lossy(loss: 100, duplication: 50, reordering: 200)], &random)
+        }
+        let near = { (found: Int, share: Double) in abs(Double(found) / Double(count) - share) < 0.01 }
+        #expect(near(lossy.count { $0.isEmpty }, 0.1))
+        #expect(near(lossy.count { $0.count == 2 }, 0.9 * 0.05))
+        #expect(near(lossy.count { $0.contains { $0 > 0 } }, 0.9 * 0.2))
+        let slow = (0..<count).flatMap { _ in BadNetworkInterceptor.delays([.slow(1_000)], &random) }
+        #expect(slow.count == count && slow.allSatisfy { $0 <= 1_000 } && Set(slow).count > 900)
+        #expect(BadNetworkInterceptor.delays([], &random) == [0])
+    }
+
     @Test func `a profile that cuts the network is refused where there are no machines`() async throws {
         let directory = FileManager.default.temporaryDirectory.appending(path: "aardvark-attack-\(UUID())").path
         var plan = AttackPlan(programs: "/nowhere", output: directory, command: "")
@@ -135,7 +150,14 @@ import Testing
 
     @Test func `a run in which no checkpoint could be compared is not judged`() {
         #expect(
-            RunObserver(replicas: 4, hasOwnInterfaces: false, behaving: [], forgetful: [], faultyClients: []).history
+            RunObserver(
+                replicas: 4,
+                hasOwnInterfaces: false,
+                behaving: [],
+                disturbed: [],
+                forgetful: [],
+                faultyClients: []
+            ).history
                 .held == nil
         )
     }

@@ -39,8 +39,8 @@ extension AttackProfiles {
         }
     }
 
-    private static func cut(_ kind: NetworkFault.Kind, _ start: Double = 0, _ end: Double = 1) -> NamedFault {
-        NamedFault("cut", .network(NetworkFault(kind, start: part(start), end: part(end), isLossy: true)))
+    private static func network(_ kind: NetworkFault.Kind, _ start: Double = 0, _ end: Double = 1) -> NamedFault {
+        NamedFault("network", .network(NetworkFault(kind, start: part(start), end: part(end), isLossy: true)))
     }
 
     /// `partition`: with two halves nobody can be served, and the question is how soon all are afterwards.
@@ -50,13 +50,13 @@ extension AttackProfiles {
             .environment,
             needs: [.viewChange, .stateTransfer],
             "the replicas fall into two halves, so that none can serve"
-        ) { [cut(.divide(Array($0.size.members.suffix($0.size.replicas / 2))))] },
+        ) { [network(.divide(Array($0.size.members.suffix($0.size.replicas / 2))))] },
         Profile(
             "partition-3-1",
             .environment,
             needs: [.viewChange, .stateTransfer],
             "f replicas are cut off from the others, but not from the clients"
-        ) { [cut(.divide(Array($0.size.members.suffix($0.size.faults))))] },
+        ) { [network(.divide(Array($0.size.members.suffix($0.size.faults))))] },
     ]
 
     /// `isolate-primary`
@@ -66,7 +66,7 @@ extension AttackProfiles {
             .environment,
             needs: [.viewChange, .stateTransfer],
             "whoever leads is cut off from everybody, in the first and the third quarter of the attack"
-        ) { _ in [cut(.isolatePrimary, 0, 0.25), cut(.isolatePrimary, 0.5, 0.75)] }
+        ) { _ in [network(.isolatePrimary, 0, 0.25), network(.isolatePrimary, 0.5, 0.75)] }
     ]
 
     /// `one-way-link`
@@ -76,7 +76,26 @@ extension AttackProfiles {
             .environment,
             needs: [.stateTransfer],
             "no packet of the first primary reaches the replica after it"
-        ) { _ in [cut(.cut(from: ReplicaID(0), to: ReplicaID(1)))] }
+        ) { _ in [network(.cut(from: ReplicaID(0), to: ReplicaID(1)))] }
+    ]
+
+    /// `lossy`
+    static let lossies: [Profile] = [
+        Profile(
+            "lossy",
+            .environment,
+            needs: [.viewChange, .stateTransfer],
+            "of 1000 messages 20 are lost, 10 come twice and 50 late, as the replicas' processes receive and send them"
+        ) { _ in [network(.lossy(loss: 20, duplication: 10, reordering: 50))] }
+    ]
+
+    /// `wan`: clients wait for each answer, so throughput goes down with latency whatever the protocol.
+    static let wans: [Profile] = [
+        Profile(
+            "wan",
+            .environment,
+            "each message of a replica leaves its process up to 20 ms late"
+        ) { _ in [network(.slow(20_000_000))] }
     ]
 
     /// `blip`
@@ -88,7 +107,7 @@ extension AttackProfiles {
             "all connections between replicas break, five times"
         ) { setting in
             let all = NetworkFault.Kind.disconnect(setting.size.members)
-            return [0, 0.2, 0.4, 0.6, 0.8].map { cut(all, $0, $0) }
+            return [0, 0.2, 0.4, 0.6, 0.8].map { network(all, $0, $0) }
         }
     ]
 

@@ -37,6 +37,7 @@ package enum AttackProfiles {
     package static let courses = [
         "delay": delays, "power-loss": powerLosses, "lost-store": lostStores, "amnesia": amnesias,
         "partition": partitions, "isolate-primary": isolations, "one-way-link": oneWays, "blip": blips,
+        "lossy": lossies, "wan": wans,
     ]
 
     /// `delay` with one delay each, as they were published: Aardvark, table 2.
@@ -57,7 +58,6 @@ package enum AttackProfiles {
     package static func reasonForSimulatorOnly(_ profile: Profile) -> String? {
         if courses[profile.name] != nil { return nil }
         guard let smallest = ClusterSize(replicas: 4) else { invariantViolated("4 replicas are a cluster") }
-        if profile.demand == .contended { return "needs clients that read and write one register" }
         if profile.name.contains("random") { return "draws what happens anew for each seed" }
         for named in faults(of: profile, in: smallest, clients: (correct: 8, faulty: 1), seed: 1) {
             switch named.fault {
@@ -65,13 +65,12 @@ package enum AttackProfiles {
                 var limits = Limits()
                 behaviour.adjust(&limits)
                 guard limits == Limits() else { return "changes the bounds of the engine before it starts" }
-            case .twin: return "two processes cannot listen on one replica's endpoints"
+            case .twin: return "needs two processes on one replica's endpoints"
             case .client: break
             case .administration: return "needs an administrator who changes the clients at given moments"
             case .network(let fault):
-                guard isCut(fault.kind) else { return "needs a network that loses and delays messages" }
-                return "needs moments that are drawn anew for each seed"
-            case .powerLoss, .amnesia, .lostStore: return "needs moments that are drawn anew for each seed"
+                guard isCut(fault.kind) else { return "needs a network that is bad at given moments" }
+            case .powerLoss, .amnesia, .lostStore: break
             case .powerLossAtWrite: return "needs a disk that loses what was not synced"
             }
         }
@@ -108,6 +107,13 @@ package enum AttackProfiles {
     static func behaviours(of replica: ReplicaID, among faults: [NamedFault]) -> [any ReplicaBehaviour] {
         faults.compactMap { named in
             if case .replica(replica, let behaviour) = named.fault { behaviour } else { nil }
+        }
+    }
+
+    /// What the network does to single messages.
+    static func disturbances(_ faults: [NamedFault]) -> [NetworkFault.Kind] {
+        faults.compactMap { named in
+            if case .network(let fault) = named.fault, !isCut(fault.kind) { fault.kind } else { nil }
         }
     }
 

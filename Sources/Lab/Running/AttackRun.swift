@@ -9,8 +9,8 @@ struct AttackRun {
     /// How long correct replicas may take to have the same checkpoint when the load is over.
     private static let levelling = Duration.seconds(5)
 
-    /// Clients beside the load whose history is checked for linearizability.
-    private static let historians = 3
+    /// Clients beside the load whose history is checked for linearizability; more where they are what the profile is about.
+    private var historians: Int { profile.demand == .contended ? 8 : 3 }
 
     /// What the lab does to a run's machines while the attack is on.
     private typealias Misfortunes = (outages: [Outage], network: NetworkCuts?)
@@ -62,12 +62,13 @@ struct AttackRun {
         let needsStores = !outages.isEmpty && plan.durability == .none
         var clusterPlan = ClusterFile.Plan(durability: needsStores ? .processCrash : plan.durability)
         clusterPlan.replicas = plan.replicas
-        clusterPlan.clients = course.mostClients + plan.faultyClients + Self.historians
+        clusterPlan.clients = course.mostClients + plan.faultyClients + historians
         variant.set(in: &clusterPlan)
         var observer = RunObserver(
             replicas: plan.replicas,
             hasOwnInterfaces: machines.record.kind == .namespaces,
             behaving: AttackProfiles.faultyReplicas(faults).map(\.index),
+            disturbed: AttackProfiles.disturbances(faults).isEmpty ? [] : size.members.map(\.index),
             forgetful: outages.filter { $0.loss == .store }.map(\.replica),
             faultyClients: AttackProfiles.faultyClients(faults)
         )
@@ -108,13 +109,13 @@ struct AttackRun {
             programs: plan.programs,
             isRecorded: plan.isRecorded,
             orders: orders,
-            faulty: observer.behaving
+            switched: observer.switched
         )
         let load = try await cluster.startLoad(
             programs: plan.programs,
             LoadOrders(
                 clients: course.mostClients,
-                historians: Self.historians,
+                historians: historians,
                 window: plan.window,
                 bundle: plan.bundle,
                 workload: plan.workload,
@@ -199,7 +200,7 @@ struct AttackRun {
             // An attacker who has to lead attacks when it does.
             let isWaiting = second == course.attackStart && mustWait(observer) && course.postpone()
             if !isWaiting, second == course.attackStart || second == course.attackEnd {
-                switchAttack(cluster, &observer, second, begins: second == course.attackStart)
+                switchAttack(cluster, load, &observer, second, begins: second == course.attackStart)
             }
             if !isWaiting {
                 try suffer(misfortunes, cluster, &observer, second, since: course.attackStart)
@@ -213,7 +214,7 @@ struct AttackRun {
             for report in try load.newReports() { observer.take(report) }
             let what =
                 isWaiting
-                ? "waits until a faulty replica leads" : course.isAttacked(in: second) ? profile.summary : "no attack"
+                ? "waits until the right replica leads" : course.isAttacked(in: second) ? profile.summary : "no attack"
             second += 1
             onProgress("\(name)  \(second)/\(course.phases.total) s  \(observer.rate) operations/s  \(what)")
         }
@@ -223,18 +224,32 @@ struct AttackRun {
         }
     }
 
-    /// Whether the attack would begin while no faulty replica leads, although it is about primaries.
+    /// Whether the attack would begin while no faulty replica leads, although it is about primaries. Where the first of them is not the
+    /// first to lead, it is about the one that leads after a primary that is cut off.
     private func mustWait(_ observer: RunObserver) -> Bool {
-        guard profile.culprit == .primary, let primary = observer.primary else { return false }
-        return !observer.faulty.contains(primary)
+        guard profile.culprit == .primary, let primary = observer.primary, let first = observer.behaving.first else {
+            return false
+        }
+        return first > 0 ? primary != first - 1 : !observer.behaving.contains(primary)
     }
 
     /// Tells all attackers to begin, or to be correct again.
-    private func switchAttack(_ cluster: LabCluster, _ observer: inout RunObserver, _ second: Int, begins: Bool) {
+    private func switchAttack(
+        _ cluster: LabCluster,
+        _ load: LoadProcess,
+        _ observer: inout RunObserver,
+        _ second: Int,
+        begins: Bool
+    ) {
         let what = begins ? profile.summary : "is correct again"
-        for replica in observer.behaving {
-            cluster.signal(begins ? SIGUSR1 : SIGUSR2, to: replica)
-            observer.note(second, "replica \(replica)", what)
+        if profile.demand == .contended {
+            load.send(.contend(begins))
+            observer.note(second, "clients", begins ? profile.summary : "contend no more")
+        }
+        for replica in observer.switched { cluster.signal(begins ? SIGUSR1 : SIGUSR2, to: replica) }
+        for replica in observer.behaving { observer.note(second, "replica \(replica)", what) }
+        if observer.switched != observer.behaving {
+            observer.note(second, "network", begins ? profile.summary : "loses and delays nothing any more")
         }
         for client in observer.faultyClients {
             cluster.signal(begins ? SIGUSR1 : SIGUSR2, to: client)

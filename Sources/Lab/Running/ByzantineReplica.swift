@@ -11,7 +11,7 @@ import Synchronization
 import UnixSignals
 
 /// A replica as a process that is correct until it is told to attack: the engine, transport and store of `aardvark replica`, with
-/// behaviours of a profile between the engine and the links.
+/// behaviours of a profile between the engine and the links. One that has none is correct, and the network around it is bad.
 ///
 /// SIGUSR1 begins the attack, SIGUSR2 ends it; the process stops at SIGTERM, and when its standard input closes.
 package enum ByzantineReplica {
@@ -29,7 +29,10 @@ package enum ByzantineReplica {
         let switching = Task { await attack.follow(signals) }
         defer { switching.cancel() }
         let logger = Logger(label: "aardvark.byzantine") { StreamLogHandler.standardError(label: $0) }
-        let behaviours = AttackProfiles.behaviours(of: replica, among: orders.faults(in: cluster.size))
+        let faults = orders.faults(in: cluster.size)
+        let behaviours = AttackProfiles.behaviours(of: replica, among: faults)
+        let disturbances = AttackProfiles.disturbances(faults)
+        let seed = orders.seed
         let faulty = FaultyReplica(
             replica: replica,
             size: cluster.size,
@@ -49,7 +52,11 @@ package enum ByzantineReplica {
             storage: storage(of: replica, in: cluster),
             recording: nil,
             signatureThreads: nil,
-            interceptor: { ByzantineInterceptor(behaviours, of: faulty, while: attack) },
+            interceptor: {
+                guard behaviours.isEmpty else { return ByzantineInterceptor(behaviours, of: faulty, while: attack) }
+                let random = RandomStream(seed: seed, stream: 3_000 + UInt64(replica.rawValue))
+                return BadNetworkInterceptor(disturbances, random: random, while: attack)
+            },
             logger: logger
         )
         let group = ServiceGroup(services: [server], gracefulShutdownSignals: [.sigterm], logger: logger)

@@ -5,21 +5,28 @@ import Simulation
 import Synchronization
 
 /// Clients that increment and read the same few counters beside the load, at a leisurely pace, so that it can be checked whether what they
-/// saw is linearizable: the load's own writes have a key each, which shows nothing about order.
+/// saw is linearizable: the load's own writes have a key each, which shows nothing about order. For a while they may all crowd round one
+/// counter.
 final class HistoryClients: Sendable {
     private static let oracle = "linearizability"
     private static let counters = 2
     /// How long each client waits between its operations: what they cost must not matter beside the load.
     private static let pause = Duration.milliseconds(25)
+    /// How long in a crowd.
+    private static let shortPause = Duration.milliseconds(1)
     /// The most operations that are kept; after that nothing more is asked.
-    private static let mostOperations = 20_000
+    private static let mostOperations = 100_000
 
     private let clients: [Client]
     private let history = Mutex(CounterHistory())
+    private let isContending = Atomic(false)
 
     init(_ clients: [Client]) {
         self.clients = clients
     }
+
+    /// Whether all crowd round one counter from now on.
+    func setContending(_ isOn: Bool) { isContending.store(isOn, ordering: .relaxed) }
 
     /// Works until the task is cancelled.
     func work() async {
@@ -34,7 +41,8 @@ final class HistoryClients: Sendable {
         var number = index
         while !Task.isCancelled, history.withLock({ $0.entries.count < Self.mostOperations }) {
             number += 1
-            let counter = UInt8(number % Self.counters)
+            let isCrowd = isContending.load(ordering: .relaxed)
+            let counter = isCrowd ? 0 : UInt8(number % Self.counters)
             let isRead = number / Self.counters % 2 == 0
             let called = Instant.now().nanoseconds
             let value = await ask(client, counter, isRead: isRead)
@@ -42,7 +50,7 @@ final class HistoryClients: Sendable {
             let entry = CounterHistory.Entry(counter: counter, isRead: isRead, called: called, answer: answer)
             history.withLock { $0.add(entry) }
             // A pace: nothing is waited for. When it is cancelled, the loop ends.
-            try? await Task.sleep(for: Self.pause)
+            try? await Task.sleep(for: isCrowd ? Self.shortPause : Self.pause)
         }
     }
 

@@ -41,14 +41,14 @@ final class LabCluster {
     /// - Parameters:
     ///   - programs: The directory of `aardvark` and `aardvark-lab`.
     ///   - isRecorded: Whether correct replicas record their inputs.
-    ///   - orders: What faulty replicas do.
-    ///   - faulty: Which replicas these are.
-    func start(programs: String, isRecorded: Bool, orders: AttackerOrders, faulty: [Int]) throws {
+    ///   - orders: What attackers do.
+    ///   - switched: The replicas in whose processes an attack begins and ends.
+    func start(programs: String, isRecorded: Bool, orders: AttackerOrders, switched: [Int]) throws {
         for number in file.replicas.indices {
             let common = ["--cluster", file.path, "--id", "\(number)"]
             let name = "replica-\(number)"
             var words: [String]
-            if faulty.contains(number) {
+            if switched.contains(number) {
                 words = ["\(programs)/aardvark-lab", "byzantine"] + common
                 words += orders.reporting(to: report(of: name)).arguments
             } else {
@@ -141,7 +141,7 @@ final class LabCluster {
 
     /// Kills a correct replica's process, and takes its store away where that is lost.
     func kill(_ replica: Int, _ loss: Outage.Loss) {
-        guard replicas[replica].isRunning else { return }
+        guard replicas[replica].isRunning, commands[replica] != nil else { return }
         replicas[replica].stop()
         kills += 1
         guard loss != .none else { return }

@@ -31,6 +31,7 @@ package enum LoadMachine {
             let loading = Task { try await machine.load() }
             while let order = await told.next(), order != .end {
                 if case .clients(let count) = order { machine.setActiveClients(count) }
+                if case .contend(let isOn) = order { machine.setContending(isOn) }
             }
             machine.end()
             try await loading.value
@@ -219,6 +220,9 @@ private final class Loading: Sendable {
     func setActiveClients(_ count: Int) {
         for (index, generator) in generators.enumerated() { generator.setActiveClients(index < count ? 1 : 0) }
     }
+
+    /// Has those who check linearizability do so in a crowd, or at leisure again.
+    func setContending(_ isOn: Bool) { history.setContending(isOn) }
 
     /// The load is to end now.
     func end() { isOver.store(true, ordering: .relaxed) }

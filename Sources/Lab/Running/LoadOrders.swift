@@ -38,6 +38,8 @@ package struct LoadOrders: Sendable {
 enum LoadOrder: Equatable {
     /// So many clients send from now on.
     case clients(Int)
+    /// Whether those who check linearizability do so in a crowd from now on, all on one counter.
+    case contend(Bool)
     /// The load is over.
     case end
     /// What was written is to be read back.
@@ -47,6 +49,8 @@ enum LoadOrder: Equatable {
         switch line {
         case "end": self = .end
         case "audit": self = .audit
+        case "contend": self = .contend(true)
+        case "yield": self = .contend(false)
         default:
             guard line.hasPrefix("clients "), let count = Int(line.dropFirst(8)) else { return nil }
             self = .clients(count)
@@ -55,6 +59,7 @@ enum LoadOrder: Equatable {
 
     var line: String {
         switch self {
+        case .contend(let isOn): isOn ? "contend" : "yield"
         case .clients(let count): "clients \(count)"
         case .end: "end"
         case .audit: "audit"

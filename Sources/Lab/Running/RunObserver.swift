@@ -9,8 +9,10 @@ struct RunObserver {
     let hasOwnInterfaces: Bool
     /// The replicas that misbehave, and those that forget what they said.
     let faulty: [Int]
-    /// The former of them, which are told when to.
+    /// The former of them.
     let behaving: [Int]
+    /// The replicas whose processes are told when the attack begins: those that misbehave, and those around which the network does.
+    let switched: [Int]
     /// The clients that misbehave.
     let faultyClients: [ClientID]
     private(set) var events: [AttackResults.Event] = []
@@ -30,12 +32,14 @@ struct RunObserver {
         replicas: Int,
         hasOwnInterfaces: Bool,
         behaving: [Int],
+        disturbed: [Int],
         forgetful: [Int],
         faultyClients: [ClientID]
     ) {
         self.replicas = replicas
         self.hasOwnInterfaces = hasOwnInterfaces
         self.behaving = behaving
+        switched = Set(behaving + disturbed).sorted()
         faulty = Set(behaving + forgetful).sorted()
         self.faultyClients = faultyClients
     }
@@ -107,7 +111,15 @@ struct RunObserver {
             AttackResults.Attacker(actor: "\(kind) \(number)", actions: cluster.actions(of: "\(kind)-\(number)") ?? 0)
         }
         return parties + (hasOutages ? [AttackResults.Attacker(actor: "power", actions: cluster.kills)] : [])
-            + (network.map { [AttackResults.Attacker(actor: "network", actions: $0.actions)] } ?? [])
+            + networkActions(cluster, network)
+    }
+
+    /// What the network did: what was done to it, and what was done to messages in the processes of correct replicas.
+    private func networkActions(_ cluster: LabCluster, _ network: NetworkCuts?) -> [AttackResults.Attacker] {
+        let disturbed = switched.filter { !behaving.contains($0) }
+        guard network != nil || !disturbed.isEmpty else { return [] }
+        let told = disturbed.map { cluster.actions(of: "replica-\($0)") ?? 0 }
+        return [AttackResults.Attacker(actor: "network", actions: told.reduce(network?.actions ?? 0, +))]
     }
 
     /// Whether correct replicas had equal states wherever two of them told of one checkpoint.
