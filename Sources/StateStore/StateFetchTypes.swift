@@ -99,7 +99,8 @@ extension StateFetch {
         /// The size in bytes at which an answer ends, 1 to ``StateTransferLimits/answerBudget``.
         public var answerBudget = StateTransferLimits.answerBudget
 
-        /// How long to wait for an answer, in nanoseconds, at least 1. It doubles for a source that let it pass.
+        /// How long to wait for an answer, in nanoseconds, at least 1. It is less for a source that is known to be faster, an eighth of
+        /// this at least, and doubles for one that let it pass.
         public var answerTimeout: UInt64 = 2_000_000_000
 
         /// The most bytes of nodes of earlier targets to keep, as sent; 0 or more. A fetch whose target changes goes on
@@ -134,6 +135,9 @@ struct StateSource {
     private static let maximumDoublings: UInt64 = 6
     private static let longestElapsed: UInt64 = 1 << 40
     private static let paceBytes: UInt64 = 1 << 16
+    /// Twice what four answers of a megabyte take, of which each counts as 64 KiB more.
+    private static let patiencePaces: UInt64 = 2 * 4 * 17
+    private static let leastPatience: UInt64 = 8
 
     let name: Int
     var inFlight = 0
@@ -158,9 +162,12 @@ struct StateSource {
     /// The order of preference: first those that answer in time, then by the time until one more answer is there.
     var rank: (UInt64, UInt64, Int) { (strikes, pace * UInt64(inFlight + 1), inFlight) }
 
-    /// How long to wait for an answer, where one without a strike has `timeout`.
+    /// How long to wait for an answer, where one of which nothing is known has `timeout`. One that has answered fast and does so no more
+    /// may be gone: what it was asked for must not keep a replica out for long on which a quorum may rest.
     func patience(_ timeout: UInt64) -> UInt64 {
-        let (wait, isTooLong) = timeout.multipliedReportingOverflow(by: 1 << min(strikes, Self.maximumDoublings))
+        // At most 2^48 nanoseconds.
+        let usual = pace == 0 ? timeout : min(timeout, max(timeout / Self.leastPatience, pace * Self.patiencePaces, 1))
+        let (wait, isTooLong) = usual.multipliedReportingOverflow(by: 1 << min(strikes, Self.maximumDoublings))
         return isTooLong ? .max : wait
     }
 
