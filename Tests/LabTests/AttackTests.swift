@@ -101,6 +101,8 @@ import Testing
                 #expect(Set(outages.map(\.replica)).count == outages.count)
             }
         }
+        #expect(AttackProfiles.seconds(from: 900_000, to: 950_000, ofAttack: 10, atLeast: 3) == 7..<10)
+        #expect(AttackProfiles.seconds(from: 0, to: .max, ofAttack: 2, atLeast: 3) == 0..<2)
         let kept = try #require(AttackProfiles.named("power-loss"))
         let size = try #require(ClusterSize(replicas: 4))
         let faults = AttackProfiles.faults(of: kept, in: size, clients: (correct: 8, faulty: 1), seed: 1)

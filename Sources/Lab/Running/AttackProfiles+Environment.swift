@@ -11,16 +11,23 @@ extension AttackProfiles {
     /// A part of the attack.
     private static func part(_ share: Double) -> UInt64 { UInt64(share * Double(span)) }
 
-    /// The seconds of an attack that a fault lasts: at least one.
+    /// The seconds of an attack that a fault lasts.
     ///
     /// - Parameters:
     ///   - start: Its beginning, of ``span``.
     ///   - end: Its end, of ``span``.
     ///   - seconds: How long the attack is.
-    static func seconds(from start: UInt64, to end: UInt64, ofAttack seconds: Int) -> Range<Int> {
+    ///   - least: How many there are at least, as far as the attack is that long.
+    static func seconds(
+        from start: UInt64,
+        to end: UInt64,
+        ofAttack seconds: Int,
+        atLeast least: Int = 1
+    ) -> Range<Int> {
         let moment = { (time: UInt64) in Int(min(time, span) * UInt64(seconds) / span) }
-        let first = min(moment(start), seconds - 1)
-        return first..<max(first + 1, moment(end))
+        let length = min(least, seconds)
+        let first = min(moment(start), seconds - length)
+        return first..<max(first + length, moment(end))
     }
 
     /// Whether something wrong with the network closes ways or breaks connections, which takes emulated machines.
@@ -65,7 +72,7 @@ extension AttackProfiles {
             "isolate-primary",
             .environment,
             needs: [.viewChange, .stateTransfer],
-            "whoever leads is cut off from everybody, in the first and the third quarter of the attack"
+            "whoever leads is cut off from everybody, in the first and the third quarter of the attack, 3 s at least"
         ) { _ in [network(.isolatePrimary, 0, 0.25), network(.isolatePrimary, 0.5, 0.75)] }
     ]
 

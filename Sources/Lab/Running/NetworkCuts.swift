@@ -4,6 +4,9 @@ import Messages
 
 /// What the network between the machines of a run does during an attack: ways are closed and opened again, and connections break.
 final class NetworkCuts {
+    /// For how many seconds a primary is isolated at least: less no request timer notices, and many a profile is about what follows.
+    private static let leastIsolation = 3
+
     private let faults: [(kind: NetworkFault.Kind, seconds: Range<Int>)]
     private let size: ClusterSize
     private let machines: Emulation
@@ -23,7 +26,9 @@ final class NetworkCuts {
     init?(_ faults: [NamedFault], seconds: Int, size: ClusterSize, machines: Emulation) {
         self.faults = faults.compactMap { named in
             guard case .network(let fault) = named.fault, AttackProfiles.isCut(fault.kind) else { return nil }
-            return (fault.kind, AttackProfiles.seconds(from: fault.start, to: fault.end, ofAttack: seconds))
+            let least = if case .isolatePrimary = fault.kind { Self.leastIsolation } else { 1 }
+            let (start, end) = (fault.start, fault.end)
+            return (fault.kind, AttackProfiles.seconds(from: start, to: end, ofAttack: seconds, atLeast: least))
         }
         self.size = size
         self.machines = machines
