@@ -1,4 +1,5 @@
 import Aardvark
+import Adversary
 import Foundation
 import Testing
 
@@ -135,15 +136,11 @@ struct ScenarioTests {
         let files = try FileManager.default.contentsOfDirectory(atPath: directory).sorted()
         #expect(
             files == [
-                "ablation.yaml", "paper.yaml", "primary-and-clients.yaml", "short.yaml", "smoke.yaml", "spike.yaml",
+                "ablation.yaml", "environment.yaml", "paper.yaml", "primary-and-clients.yaml", "short.yaml",
+                "smoke.yaml", "spike.yaml",
             ]
         )
-        let profiles: Set = [
-            "none", "crash", "silent", "big-mac", "delay-1ms", "delay-10ms", "delay-100ms", "starve-client",
-            "client-flood",
-            "flood",
-            "smart-spike", "primary-and-clients",
-        ]
+        let profiles = Set(AttackProfiles.all.map(\.name))
         for file in files {
             let scenario = try Scenario(path: "\(directory)/\(file)", profiles: profiles)
             #expect(
