@@ -152,7 +152,11 @@ final class ReplicaCore {
             perform(transfer.onRequest(body, from: peer.index, now: now.monotonic.nanoseconds), now)
         case .stateAnswer(let body):
             perform(transfer.onAnswer(body, from: peer.index, now: now.monotonic.nanoseconds), now)
-        default: step(.message(message, from: peer), now)
+        default:
+            if case .checkpoint(let checkpoint) = message {
+                transfer.onCheckpoint(checkpoint.claim.sequence.rawValue, of: peer.index)
+            }
+            step(.message(message, from: peer), now)
         }
         drain(now)
     }
@@ -302,10 +306,8 @@ final class ReplicaCore {
     private func perform(_ steps: [StateTransfer.Step], _ now: ClockReading) {
         for next in steps {
             switch next {
-            case .ask(let body, let peer):
-                send(.stateRequest(body), to: .replica(ReplicaID(UInt8(peer))), now)
-            case .answer(let body, let peer):
-                send(.stateAnswer(body), to: .replica(ReplicaID(UInt8(peer))), now)
+            case .ask(let body, let peer): send(.stateRequest(body), to: .replica(ReplicaID(UInt8(peer))), now)
+            case .answer(let body, let peer): send(.stateAnswer(body), to: .replica(ReplicaID(UInt8(peer))), now)
             case .accuse(let peer, _):
                 counters.badStateAnswers += 1
                 outlet?.invalid(of: ReplicaID(UInt8(peer)))

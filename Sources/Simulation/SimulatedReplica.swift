@@ -122,7 +122,11 @@ final class SimulatedReplica {
         switch message {
         case .stateRequest(let body): perform(transfer.onRequest(body, from: peer.index, now: world.now))
         case .stateAnswer(let body): perform(transfer.onAnswer(body, from: peer.index, now: world.now))
-        default: engine.receive(message, from: peer, now: clock, into: &effects)
+        default:
+            if case .checkpoint(let checkpoint) = message {
+                transfer.onCheckpoint(checkpoint.claim.sequence.rawValue, of: peer.index)
+            }
+            engine.receive(message, from: peer, now: clock, into: &effects)
         }
         drain()
         scheduleTurn()

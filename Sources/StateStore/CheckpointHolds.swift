@@ -1,4 +1,5 @@
-/// Which checkpoints are kept since peers fetch them: the last one that each peer asked for, as long as it goes on asking.
+/// Which checkpoints are kept since peers fetch them: the last one that each peer asked for, as long as it goes on asking and does not say
+/// that it has that state or a later one.
 ///
 /// So a fetch that takes longer than the time between two stable checkpoints comes to its end. A peer that only pretends to fetch has one
 /// checkpoint kept, for ``longestNanoseconds``, and may then begin with another.
@@ -37,6 +38,16 @@ struct CheckpointHolds {
             return false
         }
         holds[peer] = Hold(checkpoint: checkpoint, end: Self.sum(now, Self.longestNanoseconds), idleEnd: idleEnd)
+        return true
+    }
+
+    /// A peer says that it has the state of a checkpoint: it fetches no earlier one any more.
+    ///
+    /// - Returns: Whether ``checkpoints`` may have changed.
+    mutating func end(upTo checkpoint: UInt64, of peer: Int) -> Bool {
+        // What has lasted too long is remembered: that peer gets no other time for the same one.
+        guard let held = holds[peer], !held.isOver, held.checkpoint <= checkpoint else { return false }
+        holds[peer] = nil
         return true
     }
 

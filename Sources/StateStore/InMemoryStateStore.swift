@@ -233,18 +233,10 @@ public final class InMemoryStateStore: AuthenticatedStore {
 
     /// Drops the oldest checkpoint, or one between two others.
     private func drop(at place: Int) {
-        let gone = checkpoints.remove(at: place).turnover
+        var difference = checkpoints.remove(at: place).turnover
         if place == 0 { return freeReplacedByOldest() }
-        // What came with it and went with the next one is in no tree any more. The rest is how the next one differs from the one before.
-        let next = checkpoints[place].turnover
-        let added = Set(gone.added)
-        let replaced = gone.replaced + next.replaced
-        let unneeded = replaced.filter(added.contains)
-        let freed = Set(unneeded)
-        checkpoints[place].turnover = MemoryNodes.Turnover(
-            added: (gone.added + next.added).filter { !freed.contains($0) },
-            replaced: replaced.filter { !freed.contains($0) }
-        )
+        let unneeded = difference.join(checkpoints[place].turnover)
+        checkpoints[place].turnover = difference
         forest.nodes.free(unneeded)
     }
 

@@ -244,8 +244,46 @@ struct MemoryNodes: MerkleNodes {
     /// The nodes that came and went from one tree to the next. One that did both is in both lists. When the trees before
     /// go, it is those that went that are freed; when the last trees are given up, newest first, it is those that came.
     struct Turnover {
-        var added: [MerkleNodeID] = []
-        var replaced: [MerkleNodeID] = []
+        private var fresh: [MerkleNodeID] = []
+        private(set) var replaced: [MerkleNodeID] = []
+        /// What ``fresh`` was, from the first tree on that was left out: it grows with each, and is never gone through again.
+        private var joined: Set<MerkleNodeID>?
+
+        var added: [MerkleNodeID] { joined.map(Array.init) ?? fresh }
+
+        mutating func add(_ node: MerkleNodeID) {
+            fresh.append(node)
+        }
+
+        mutating func replace(_ node: MerkleNodeID) {
+            replaced.append(node)
+        }
+
+        /// Leaves out the tree between this step and the next. The work follows the size of the next step only, but for the first time:
+        /// a tree that is kept for long has many such steps behind it.
+        ///
+        /// - Returns: The nodes that came in either step and went in either: they are in no tree any more.
+        mutating func join(_ next: Turnover) -> [MerkleNodeID] {
+            var unneeded: [MerkleNodeID] = []
+            var nodes: Set<MerkleNodeID>
+            if let known = joined.take() {
+                nodes = known
+            } else {
+                nodes = Set(fresh)
+                fresh = []
+                replaced.removeAll { node in
+                    guard nodes.remove(node) != nil else { return false }
+                    unneeded.append(node)
+                    return true
+                }
+            }
+            nodes.formUnion(next.joined ?? Set(next.fresh))
+            for node in next.replaced {
+                if nodes.remove(node) != nil { unneeded.append(node) } else { replaced.append(node) }
+            }
+            joined = nodes
+            return unneeded
+        }
     }
 
     /// The number of nodes held for all trees together.
@@ -257,18 +295,18 @@ struct MemoryNodes: MerkleNodes {
 
     mutating func insert(_ leaf: MerkleLeaf) -> MerkleNodeID {
         let id = MerkleNodeID.leaf(at: UInt64(leaves.insert(leaf)))
-        turnover.added.append(id)
+        turnover.add(id)
         return id
     }
 
     mutating func insert(_ branch: MerkleBranch) -> MerkleNodeID {
         let id = MerkleNodeID.branch(at: UInt64(branches.insert(branch)))
-        turnover.added.append(id)
+        turnover.add(id)
         return id
     }
 
     mutating func retire(_ id: MerkleNodeID) {
-        turnover.replaced.append(id)
+        turnover.replace(id)
     }
 
     func merged(_ changes: ArraySlice<MerkleChange>) {}

@@ -145,6 +145,11 @@ public final class StateTransfer {
         return serve(now)
     }
 
+    /// A peer has signed a checkpoint, so it has that state: what was kept for it to fetch is kept no longer.
+    public func onCheckpoint(_ checkpoint: UInt64, of peer: Int) {
+        if holds.end(upTo: checkpoint, of: peer) { store.heldCheckpoints = holds.checkpoints }
+    }
+
     /// Answers what waits, as fast as the rate allows: each answer puts the next one off by the time that it takes at that rate.
     private func serve(_ now: UInt64) -> [Step] {
         var answers: [Step] = []

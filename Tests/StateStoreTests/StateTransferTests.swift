@@ -240,6 +240,23 @@ struct StateTransferTests {
         #expect(twin.store.root(ofCheckpoint: 9) == nil)
     }
 
+    @Test func `a checkpoint is kept for a peer until that one has its state`() throws {
+        var random = SplitMix64(seed: 8)
+        var twin = Twin()
+        let server = StateTransfer(store: twin.store, peers: [1, 2])
+        twin.change(20, keys: 100, &random)
+        _ = twin.store.checkpoint(3)
+        let subtree = StateRequest.Subtree(.root, isWhole: false)
+        let question = try #require(StateRequest(number: 1, checkpoint: 3, budget: 100, subtrees: [subtree])).encoded
+        for peer in 1...2 { _ = server.onRequest(question, from: peer, now: 0) }
+        server.onCheckpoint(3, of: 1)
+        #expect(twin.store.heldCheckpoints == [3], "peer 2 fetches it too")
+        server.onCheckpoint(2, of: 2)
+        #expect(twin.store.heldCheckpoints == [3], "an earlier state is not it")
+        server.onCheckpoint(4, of: 2)
+        #expect(twin.store.heldCheckpoints.isEmpty)
+    }
+
     @Test func `Peers are served no faster than the rate, and no more questions wait than a fetch asks`() throws {
         var random = SplitMix64(seed: 7)
         var twin = Twin()
