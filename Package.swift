@@ -142,7 +142,8 @@ let package = Package(
         .testTarget(
             name: "CommandLineTests",
             dependencies: [
-                "aardvark-cli", "Aardvark", "StateStore", metrics, .product(name: "FlyingFox", package: "FlyingFox"),
+                "aardvark-cli", "Aardvark", "Cryptography", "Messages", "StateStore", metrics,
+                .product(name: "FlyingFox", package: "FlyingFox"),
             ],
             swiftSettings: strict
         ),

@@ -19,6 +19,8 @@ protocol ReplicaOutlet: AnyObject {
     func note(_ event: Event)
     /// A message is sent to peers that asks for answers.
     func asked(_ recipient: Recipient, for message: PeerMessage)
+    /// Somebody misbehaved, and this proves it.
+    func keep(_ evidence: Evidence)
     /// A peer sent what no correct replica sends: a wrong signature of a replica, or a wrong part of the state.
     func invalid(of peer: ReplicaID)
 }
@@ -203,10 +205,10 @@ final class ReplicaCore {
         guard let workers else { return }
         for verdict in workers.take() {
             switch verdict {
-            case .request(let request, let source):
+            case .request(let request, let check, let source):
                 checksUnderWay -= 1
                 counters.signaturesChecked += 1
-                step(.requestChecked(request, from: source), now)
+                step(.verdict(request, on: check, from: source), now)
             case .batch(let place, let isValid):
                 let count = batchesUnderCheck.removeValue(forKey: place) ?? 0
                 checksUnderWay -= count
@@ -222,7 +224,7 @@ final class ReplicaCore {
             unchecked.append((check, source))
             checksUnderWay += 1
         } else {
-            step(.requestChecked(verifier.verify(check), from: source), now)
+            step(.verdict(verifier.verify(check), on: check, from: source), now)
         }
     }
 
@@ -252,7 +254,7 @@ final class ReplicaCore {
     private func checkLoneRequest(_ now: ClockReading) {
         guard checksUnderWay == 1, let lone = unchecked.popLast() else { return }
         checksUnderWay = 0
-        step(.requestChecked(verifier.verify(lone.check), from: lone.source), now)
+        step(.verdict(verifier.verify(lone.check), on: lone.check, from: lone.source), now)
         drain(now)
     }
 
@@ -465,6 +467,8 @@ final class ReplicaCore {
         case .discardCheckpoints(let sequence, let position):
             if mustWait(effect, for: position) { return }
             transfer.release(before: sequence.rawValue)
+        case .keepEvidence(let evidence):
+            keep(evidence)
         case .note(let event):
             counters.count(event)
             outlet?.note(event)
@@ -489,6 +493,17 @@ final class ReplicaCore {
             counters.badCheckpointSignatures += 1
             if let sender { outlet?.invalid(of: sender) }
         }
+    }
+
+    /// Only what an operator would find without a flaw is kept: a forwarder may have signed something else.
+    private func keep(_ evidence: Evidence) {
+        let flaw = evidence.flaw(in: cluster.clusterID) { [cluster] replica in cluster.replica(replica)?.publicKey }
+        guard flaw == nil else {
+            counters.flawedEvidence += 1
+            return
+        }
+        counters.evidence += 1
+        outlet?.keep(evidence)
     }
 
     private func takeTentative() -> TentativeMark {
@@ -560,40 +575,7 @@ final class ReplicaCore {
                 .init("macs_checked", verifier.macsChecked),
                 .init("checkpoint_sequence", lastCheckpoint?.sequence.rawValue ?? 0, .gauge),
                 .init("checkpoint_root_prefix", lastCheckpoint?.root.prefix ?? 0, .gauge),
-            ] + gauges + blacklist + shell
+            ] + engine.watchGauges + engine.namedBlacklist + shell
         )
-    }
-}
-
-extension ReplicaCore {
-    /// The most clients, and the most replicas, that the status names as blacklisted.
-    private static let mostNamed = 8
-
-    /// Who is blacklisted, by name as far as a status has room for it.
-    private var blacklist: [ReplicaStatus.Counter] {
-        var names: (clients: [String], replicas: [String]) = ([], [])
-        for source in engine.blacklist {
-            switch source {
-            case .client(let client): names.clients.append("client_\(client.rawValue)_blacklisted")
-            case .forwarded(let replica): names.replicas.append("peer_\(replica.index)_blacklisted")
-            }
-        }
-        let named = names.clients.prefix(Self.mostNamed) + names.replicas.prefix(Self.mostNamed)
-        return named.map { .init($0, 1, .gauge) }
-    }
-
-    /// What the watch over the primary goes by now; nothing where it is off.
-    private var gauges: [ReplicaStatus.Counter] {
-        guard let watch = engine.watchStatus else { return [] }
-        var gauges: [ReplicaStatus.Counter] = [
-            .init("primary_heartbeat_microseconds", watch.heartbeatNanoseconds / 1_000, .gauge),
-            .init("primary_round_trip_microseconds", watch.roundTripNanoseconds / 1_000, .gauge),
-            .init("primary_back_off_factor", watch.backOffFactor, .gauge),
-            .init("primary_grace_factor", watch.graceFactor, .gauge),
-            .init("primary_watched_requests", UInt64(watch.watchedRequests), .gauge),
-        ]
-        if let required = watch.required { gauges.append(.init("primary_work_required", required, .gauge)) }
-        if let observed = watch.observed { gauges.append(.init("primary_work_observed", observed, .gauge)) }
-        return gauges
     }
 }

@@ -6,6 +6,9 @@ struct ReplicaCounters {
     var badCheckpointSignatures: UInt64 = 0
     var badViewChangeSignatures: UInt64 = 0
     var badStateAnswers: UInt64 = 0
+    /// Of misbehaviour, as it was handed to the operator, and as it turned out to prove nothing.
+    var evidence: UInt64 = 0
+    var flawedEvidence: UInt64 = 0
     /// On other threads.
     var signaturesChecked: UInt64 = 0
     var readsAnswered: UInt64 = 0
@@ -64,6 +67,8 @@ struct ReplicaCounters {
             .init("checkpoint_signatures_bad", badCheckpointSignatures),
             .init("view_change_signatures_bad", badViewChangeSignatures),
             .init("state_answers_bad", badStateAnswers),
+            .init("evidence", evidence),
+            .init("evidence_flawed", flawedEvidence),
             .init("views_left", viewsLeft.values.reduce(0, +)),
             .init("views_entered", viewsEntered),
             .init("state_transfers", stateTransfers),

@@ -29,6 +29,7 @@ final class ReplicaRuntime: TransportDelegate, ReplicaOutlet {
     private let logger: Logger
     private let onFailure: (OperatorError) -> Void
     private var eventLog: EventLog
+    private let evidenceFiles: EvidenceFiles
     // Set once, right after both exist: the core answers through this runtime.
     private var core: ReplicaCore?
 
@@ -69,6 +70,7 @@ final class ReplicaRuntime: TransportDelegate, ReplicaOutlet {
         limits: Limits,
         service: any ReplicatedService,
         storage: OpenStorage,
+        evidenceDirectory: String?,
         recording: InputRecording?,
         workers: SignatureWorkers?,
         stateTransferRate: UInt64,
@@ -83,6 +85,7 @@ final class ReplicaRuntime: TransportDelegate, ReplicaOutlet {
         self.eventLoop = eventLoop
         self.logger = logger
         eventLog = EventLog(of: cluster.size, to: logger)
+        evidenceFiles = EvidenceFiles(directory: evidenceDirectory, logger: logger)
         self.onFailure = onFailure
         requestCost = cluster.switches.requestAuthentication == .signature ? 16 : 1
         switch cluster.isolatedQueues {
@@ -428,6 +431,10 @@ final class ReplicaRuntime: TransportDelegate, ReplicaOutlet {
 
     func asked(_ recipient: Recipient, for message: PeerMessage) {
         floods?.asked(recipient, for: message)
+    }
+
+    func keep(_ evidence: Evidence) {
+        evidenceFiles.keep(evidence)
     }
 
     func invalid(of peer: ReplicaID) {

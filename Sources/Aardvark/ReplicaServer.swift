@@ -26,6 +26,7 @@ public final class ReplicaServer: Service {
     private let limits: Limits
     private let service: any ReplicatedService
     private let storage: Storage?
+    private let evidenceDirectory: String?
     private let recording: InputRecording?
     private let signatureThreads: Int
     private let stateTransferRate: UInt64
@@ -40,6 +41,7 @@ public final class ReplicaServer: Service {
     ///   - key: The replica's key.
     ///   - service: What is replicated; the same at every replica.
     ///   - storage: Where the replica keeps its store; needed unless the cluster file says `durability: none`.
+    ///   - evidence: The directory for evidence that others misbehave, made when it is needed; nil for no more than a line in the log.
     ///   - recording: Where to record all inputs of the protocol engine, for one run; nil not to.
     ///   - signatureThreads: How many threads check the signatures of requests beside the one that does all else, 0 to 64; 0 to check
     ///     them on that one; nil for what suits the machine's processors and the replicas on the same host.
@@ -52,6 +54,7 @@ public final class ReplicaServer: Service {
         key: SigningKey,
         service: some ReplicatedService,
         storage: Storage? = nil,
+        evidence: String? = nil,
         recording: InputRecording? = nil,
         signatureThreads: Int? = nil,
         stateTransferRate: UInt64 = ReplicaServer.defaultStateTransferRate,
@@ -63,6 +66,7 @@ public final class ReplicaServer: Service {
             key: key,
             service: service,
             storage: storage,
+            evidence: evidence,
             recording: recording,
             signatureThreads: signatureThreads,
             stateTransferRate: stateTransferRate,
@@ -78,6 +82,7 @@ public final class ReplicaServer: Service {
         key: SigningKey,
         service: some ReplicatedService,
         storage: Storage?,
+        evidence: String? = nil,
         recording: InputRecording?,
         signatureThreads: Int?,
         stateTransferRate: UInt64 = ReplicaServer.defaultStateTransferRate,
@@ -108,6 +113,7 @@ public final class ReplicaServer: Service {
         self.limits = limits
         self.service = service
         self.storage = storage
+        evidenceDirectory = evidence
         self.recording = recording
         self.interceptor = interceptor
         self.stateTransferRate = max(stateTransferRate, Self.leastStateTransferRate)
@@ -203,6 +209,7 @@ public final class ReplicaServer: Service {
             limits: limits,
             service: service,
             storage: storage,
+            evidenceDirectory: evidenceDirectory,
             recording: recording,
             workers: workers,
             stateTransferRate: stateTransferRate,
@@ -264,6 +271,7 @@ private final class ReplicaNode {
         limits: Limits,
         service: any ReplicatedService,
         storage: OpenStorage,
+        evidenceDirectory: String?,
         recording: InputRecording?,
         workers: SignatureWorkers?,
         stateTransferRate: UInt64,
@@ -283,6 +291,7 @@ private final class ReplicaNode {
             limits: limits,
             service: service,
             storage: storage,
+            evidenceDirectory: evidenceDirectory,
             recording: recording,
             workers: workers,
             stateTransferRate: stateTransferRate,

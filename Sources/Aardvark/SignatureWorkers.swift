@@ -13,7 +13,7 @@ import Synchronization
 final class SignatureWorkers: Sendable {
     /// What came of a check, as the engine is to be told.
     enum Verdict: Sendable {
-        case request(Verified<Request>?, from: RequestSource)
+        case request(Verified<Request>?, of: RequestCheck, from: RequestSource)
         case batch(BatchPlace, isValid: Bool)
     }
 
@@ -117,7 +117,7 @@ final class SignatureWorkers: Sendable {
     private func verdicts(of work: Work) -> [Verdict] {
         switch work {
         case .requests(let requests):
-            return requests.map { .request($0.check.verifiedBySignature(in: cluster), from: $0.source) }
+            return requests.map { .request($0.check.verifiedBySignature(in: cluster), of: $0.check, from: $0.source) }
         case .part(let checks, let batch):
             let isValid = checks.allSatisfy { $0.verifiedBySignature(in: cluster) != nil }
             return batch.finishPart(isValid: isValid).map { [.batch(batch.place, isValid: $0)] } ?? []

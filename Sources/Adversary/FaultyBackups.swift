@@ -462,7 +462,7 @@ public struct ForwardBadRequests: ReplicaBehaviour {
             operations: model.operations,
             authenticator: faulty.forger
         )
-        faulty.sayToAll(.forward(Unverified(faulty.random.chance(perMille: 300) ? model : forged)))
+        faulty.sayToAll(faulty.forward(faulty.random.chance(perMille: 300) ? model : forged))
     }
 }
 
@@ -520,7 +520,7 @@ public struct Flood: ReplicaBehaviour {
         )
         let batch = Batch(time: Timestamp(nanoseconds: sent), requests: [junk])
         let ahead = SequenceNumber(faulty.low.rawValue &+ 1 &+ sent % UInt64(faulty.limits.logWindow))
-        faulty.sayToAll(.forward(Unverified(junk)))
+        faulty.sayToAll(faulty.forward(junk))
         faulty.sayToAll(.batch(BatchBody(sequence: ahead, batch: batch)))
         let view = View(faulty.view.rawValue &+ faulty.random.within(1...3))
         faulty.sayToAll(.prePrepare(PrePrepare(view: view, sequence: ahead, batch: batch)))

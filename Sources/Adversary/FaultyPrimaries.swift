@@ -200,7 +200,7 @@ public struct StarveClient: ReplicaBehaviour {
         from peer: ReplicaID,
         as faulty: inout FaultyReplica
     ) -> Fate<PeerMessage> {
-        if case .forward(let request) = message, request.claim.client == victim { return .drop }
+        if case .forward(let forward) = message, forward.request.claim.client == victim { return .drop }
         return .pass
     }
 }

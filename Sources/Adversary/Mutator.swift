@@ -92,7 +92,7 @@ public struct Mutator: ReplicaBehaviour {
         case .ping(let said):
             return .replace(.ping(Ping(isAnswer: said.isAnswer, number: number(said.number, &round))))
         case .forward:
-            return round.pick(requests).map { .replace(.forward(Unverified($0))) } ?? .drop
+            return round.pick(requests).map { .replace(faulty.forward($0)) } ?? .drop
         case .viewChange(let said) where said.claim.replica == faulty.replica:
             return .replace(.viewChange(Unverified(mutated(said.claim, &round, faulty))))
         case .newView(let said) where said.claim.view.primary(in: faulty.size) == faulty.replica:
@@ -113,7 +113,7 @@ public struct Mutator: ReplicaBehaviour {
         case .catchUp(let said): said.executed.rawValue
         case .idle(let said): said.through.rawValue
         case .ping(let said): said.number
-        case .forward(let said): said.claim.number.rawValue
+        case .forward(let said): said.request.claim.number.rawValue
         case .viewChange(let said): said.claim.view.rawValue
         case .newView(let said): said.claim.view.rawValue
         case .digestPrePrepare(let said): said.view.rawValue &* 1_000_003 &+ said.sequence.rawValue

@@ -185,6 +185,13 @@ public struct FaultyReplica: Sendable {
         for peer in peers { say(message, to: peer) }
     }
 
+    /// A request as a backup forwards it: where it is signed, with this replica's word that it has checked it.
+    func forward(_ request: Request) -> PeerMessage {
+        guard request.scheme == .signature else { return .forward(Forward(request)) }
+        let word = Forward.Endorsement(of: request, by: replica, in: view, cluster: cluster, signer: signer)
+        return .forward(Forward(request, endorsement: word))
+    }
+
     /// A VIEW-CHANGE of this replica's that claims other batches than the one that the replica inside made.
     func viewChange(like said: ViewChange, prepared: [BatchClaim], prePrepared: [BatchClaim]) -> ViewChange {
         ViewChange(

@@ -94,7 +94,7 @@ public struct OldKeyOrders: ReplicaBehaviour {
     /// Forwards one.
     public mutating func timePassed(as faulty: inout FaultyReplica) {
         guard let forged = Self.request(last, &faulty) else { return }
-        faulty.sayToAll(.forward(Unverified(forged)))
+        faulty.sayToAll(faulty.forward(forged))
     }
 
     private mutating func note(_ requests: [Request], _ faulty: FaultyReplica) {

@@ -28,7 +28,7 @@ extension PeerMessage {
         case .digestPrePrepare(let message): 64 + message.encodedByteCount
         case .requests(let message): message.requests.reduce(64) { $0 + $1.bytes.count }
         case .batch(let message): 64 + message.batch.encodedByteCount
-        case .forward(let message): 64 + message.claim.bytes.count
+        case .forward(let message): 192 + message.request.claim.bytes.count
         case .viewChange(let message): message.claim.byteCount
         case .newView(let message): message.claim.byteCount
         case .certificate(let message): 64 + 128 * message.claim.checkpoints.count

@@ -91,6 +91,8 @@ struct ClientTable: Sendable {
         case check(PublicKey)
         /// It waits here already, checked.
         case waiting(Verified<Request>)
+        /// Another one with its number waits here, checked: if this one is signed with this key too, its client is faulty.
+        case conflicting(PublicKey)
         /// It was executed: send this again.
         case answered(AddressedReply)
         /// It names what is not current: tell its client what is.
@@ -166,7 +168,7 @@ struct ClientTable: Sendable {
         }
         guard request.number.rawValue - entry.executed <= UInt64(2 * window) else { return .drop(.outsideClientWindow) }
         if let pending = entry.pending(request.number) {
-            return pending.value.digest == request.digest ? .waiting(pending) : .drop(.duplicateRequest)
+            return pending.value.digest == request.digest ? .waiting(pending) : .conflicting(key)
         }
         // The next executable one is always taken: those behind it, which may fill the bound, cannot go before it does.
         guard request.number.rawValue == entry.executed + 1 || entry.pendingBytes + request.bytes.count <= pendingBytes
@@ -197,6 +199,16 @@ struct ClientTable: Sendable {
         let known = request.kind == .openSession ? entries[position].opening : entries[position].pending(request.number)
         return known?.value.envelopeDigest == request.envelopeDigest
             || (known != nil && mutations.contains(.trustsKnownNumber))
+    }
+
+    /// What shows that a client has signed two requests of one number: this one, which was checked with its present key, and the one that
+    /// waits here.
+    func conflict(of request: Request) -> Evidence? {
+        guard let position = index[request.client], let key = entries[position].key,
+            request.keyEpoch == entries[position].epoch,
+            let known = entries[position].pending(request.number)?.value, known.contradicts(request)
+        else { return nil }
+        return Evidence(.conflictingRequests(known, request), clientKey: key)
     }
 
     /// A checked request that a proposal names, if it waits here.

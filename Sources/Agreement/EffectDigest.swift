@@ -104,6 +104,9 @@ struct EffectDigest {
         case .discardCheckpoints(let sequence, after: _):
             bytes.append(16)
             bytes.append(littleEndian: sequence.rawValue)
+        case .keepEvidence(let evidence):
+            bytes.append(20)
+            bytes.append(lengthPrefixed: evidence.encoded)
         case .note(let event):
             bytes.append(17)
             append(event, to: &bytes)

@@ -135,7 +135,7 @@ public enum Effect: Sendable {
     case send(PeerMessage, to: Recipient, after: LogPosition)
     /// Send replies to clients, once the log is durable up to `after`.
     case reply([AddressedReply], after: LogPosition)
-    /// Check a request's signature or MAC and answer with ``Replica/requestChecked(_:from:now:into:)``.
+    /// Check a request's signature or MAC and answer with ``Input/verdict(_:on:from:)``.
     case checkRequest(RequestCheck, from: RequestSource)
     /// Check these requests of a proposed batch and answer with ``Replica/batchChecked(_:valid:now:into:)``. There may be none.
     case checkBatch(BatchPlace, [RequestCheck])
@@ -172,6 +172,9 @@ public enum Effect: Sendable {
     /// Checkpoints before this one are no longer needed, once the log is durable up to `after`: a restart before that begins at one of
     /// them.
     case discardCheckpoints(before: SequenceNumber, after: LogPosition)
+    /// Check this, and if it has no flaw keep it for the operator: somebody misbehaved, and others can be shown it. At most one for each
+    /// replica, and for ``Replica/mostAccusedClients``.
+    case keepEvidence(Evidence)
     /// Something worth counting or logging happened.
     case note(Event)
 }

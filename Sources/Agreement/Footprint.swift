@@ -36,6 +36,8 @@ extension Replica {
         clients.add(to: &footprint, limits)
         checkpoints.add(to: &footprint, limits)
         primaryWatch?.add(to: &footprint, limits)
+        let accusable = replicas + Self.mostAccusedClients
+        footprint.add("parties that evidence accuses", admission?.accusedParties ?? 0, atMost: accusable)
         footprint.add("proposals that wait for requests", awaiting.count, atMost: limits.logWindow)
         // Fresh digests at a number are bounded at each correct replica, and NEW-VIEW chooses only what a correct one has pre-prepared.
         let digests = limits.digestsPerNumber * replicas + 1

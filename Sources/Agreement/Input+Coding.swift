@@ -21,6 +21,7 @@ extension Input {
         case stateInstalled
         case certificateVerified
         case startLearning
+        case forwardRefused
     }
 
     /// The most bytes of one result or of one of the entries: the engine cuts off too long results itself.
@@ -54,6 +55,9 @@ extension Input {
             Self.append(source, to: &bytes)
             bytes.append(request == nil ? 0 : 1)
             if let request { bytes.append(contentsOf: request.value.bytes) }
+        case .forwardRefused(let evidence):
+            begin(.forwardRefused)
+            bytes.append(contentsOf: evidence.encoded)
         case .batchChecked(let place, let isValid):
             begin(.batchChecked)
             bytes.append(littleEndian: place.view.rawValue)
@@ -138,6 +142,8 @@ extension Input {
             self = try Self.clientMessage(kind, &reader, source)
         case .requestChecked:
             self = try Self.requestChecked(&reader, source)
+        case .forwardRefused:
+            self = .forwardRefused(try Evidence(decoding: Array(source[reader.position...])))
         case .peerConnected:
             self = .peerConnected(try reader.readReplica())
             try reader.finish()

@@ -17,6 +17,8 @@ public enum Input: Sendable {
     case timePassed
     /// ``Replica/requestChecked(_:from:now:into:)``
     case requestChecked(Verified<Request>?, from: RequestSource)
+    /// ``Replica/forwardRefused(_:now:into:)``
+    case forwardRefused(Evidence)
     /// ``Replica/batchChecked(_:valid:now:into:)``
     case batchChecked(BatchPlace, valid: Bool)
     /// ``Replica/checkpointVerified(_:now:into:)``
@@ -37,6 +39,23 @@ public enum Input: Sendable {
     case stateInstalled(SequenceNumber, records: [SystemRecord])
 }
 
+extension Input {
+    /// What came of ``Effect/checkRequest(_:from:)``.
+    ///
+    /// - Parameters:
+    ///   - request: The request, or nil when its authentication is wrong.
+    ///   - check: What was to be checked.
+    ///   - source: Where it came from, as the effect said.
+    public static func verdict(
+        _ request: Verified<Request>?,
+        on check: RequestCheck,
+        from source: RequestSource
+    ) -> Input {
+        if request == nil, let evidence = check.evidence { return .forwardRefused(evidence) }
+        return .requestChecked(request, from: source)
+    }
+}
+
 extension Replica {
     /// Calls the input method that the input names.
     public mutating func step(_ input: Input, now: ClockReading, into effects: inout [Effect]) {
@@ -55,6 +74,8 @@ extension Replica {
             timePassed(now: now, into: &effects)
         case .requestChecked(let request, let source):
             requestChecked(request, from: source, now: now, into: &effects)
+        case .forwardRefused(let evidence):
+            forwardRefused(evidence, now: now, into: &effects)
         case .batchChecked(let place, let isValid):
             batchChecked(place, valid: isValid, now: now, into: &effects)
         case .checkpointVerified(let checkpoint):

@@ -112,7 +112,7 @@ public enum RecordingError: Error, Hashable, Sendable, CustomStringConvertible {
 /// is.
 public enum Recording {
     /// The version of the format that is written and read here.
-    public static let version: UInt16 = 3
+    public static let version: UInt16 = 4
 
     /// The longest header, and the longest body of an input, in bytes.
     public static let mostInputBytes = 1 << 30

@@ -72,6 +72,8 @@ public struct Replay: ~Copyable {
             configuration.size.contains(peer) && peer != configuration.replica
         case .requestChecked(_, .forwarded(let peer)):
             configuration.size.contains(peer) && peer != configuration.replica
+        case .forwardRefused(let evidence):
+            evidence.forwarder.map { configuration.size.contains($0) && $0 != configuration.replica } ?? false
         case .checkpointVerified(let checkpoint):
             configuration.size.contains(checkpoint.value.replica)
         case .certificateVerified(let certificate):

@@ -127,6 +127,7 @@ extension Replica {
         now: ClockReading,
         into effects: inout [Effect]
     ) {
+        if valid { for request in prePrepare.batch.requests { noteConflict(of: request, into: &effects) } }
         let valid = valid || isMutated(.acceptsForgedBatch)
         let sequence = prePrepare.sequence
         if !valid, known.next < sequence {

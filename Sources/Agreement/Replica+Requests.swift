@@ -11,18 +11,23 @@ extension Replica {
     }
 
     mutating func onForward(
-        _ request: Unverified<Request>,
+        _ forward: Forward,
         from peer: ReplicaID,
         now: ClockReading,
         into effects: inout [Effect]
     ) {
         guard isPrimary else { return drop(.wrongRole, into: &effects) }
-        admit(request, from: .forwarded(by: peer), now: now, into: &effects)
+        // Whether the endorsement is right matters only where the request is wrong, so it is checked there only.
+        let forwarder = configuration.switches.requestAuthentication == .signature ? peer : nil
+        guard forward.endorsement?.forwarder == forwarder else { return drop(.wrongScheme, into: &effects) }
+        let source = RequestSource.forwarded(by: peer)
+        admit(forward.request, from: source, endorsement: forward.endorsement, now: now, into: &effects)
     }
 
     private mutating func admit(
         _ request: Unverified<Request>,
         from source: RequestSource,
+        endorsement: Forward.Endorsement? = nil,
         now: ClockReading,
         into effects: inout [Effect]
     ) {
@@ -30,7 +35,13 @@ extension Replica {
         guard hasRightScheme(request.claim) else { return drop(.wrongScheme, into: &effects) }
         switch clients.admission(of: request.claim, in: logView) {
         case .check(let key):
-            effects.append(.checkRequest(RequestCheck(request, under: key), from: source))
+            effects.append(.checkRequest(RequestCheck(request, under: key, endorsement: endorsement), from: source))
+        case .conflicting(let key):
+            // Checked once for each client: a good signature is evidence against it, and a bad one closes its sender off.
+            guard admission?.wantsEvidence(against: request.claim.client.identity) == true else {
+                return drop(.duplicateRequest, into: &effects)
+            }
+            effects.append(.checkRequest(RequestCheck(request, under: key, endorsement: endorsement), from: source))
         case .waiting(let known):
             // A client that sends a request again to a backup has waited too long for the primary.
             if noteAskedAgain(known.value) { return }
@@ -79,6 +90,7 @@ extension Replica {
         }
         // Whatever happened since the check was asked for counts: the same request may have come twice, or been executed.
         guard case .check = clients.admission(of: request.value, in: logView) else {
+            noteConflict(of: request.value, into: &effects)
             return drop(.duplicateRequest, into: &effects)
         }
         clients.keep(request)
@@ -86,12 +98,56 @@ extension Replica {
         completeProposals(with: request.value, now: now, into: &effects)
     }
 
+    /// A replica forwarded a request that is not authenticated, and put its signature to it. Answers
+    /// ``Effect/checkRequest(_:from:)`` in place of ``requestChecked(_:from:now:into:)``.
+    ///
+    /// - Parameters:
+    ///   - evidence: Of a bad forward. Whether the endorsement is right need not be known: the channel says whom to blame.
+    ///   - now: The shell's clocks.
+    ///   - effects: What is to be done is appended here.
+    public mutating func forwardRefused(_ evidence: Evidence, now: ClockReading, into effects: inout [Effect]) {
+        guard let forwarder = evidence.forwarder else { return }
+        keep(evidence, into: &effects)
+        requestChecked(nil, from: .forwarded(by: forwarder), now: now, into: &effects)
+    }
+
+    private mutating func keep(_ evidence: Evidence, into effects: inout [Effect]) {
+        if admission?.noteEvidence(against: evidence.accused) == true { effects.append(.keepEvidence(evidence)) }
+    }
+
+    /// A request was checked: if another one with its number waits here, its client has signed both.
+    mutating func noteConflict(of request: Request, into effects: inout [Effect]) {
+        guard admission?.wantsEvidence(against: request.client.identity) == true,
+            let evidence = clients.conflict(of: request)
+        else { return }
+        keep(evidence, into: &effects)
+    }
+
     /// A backup hands a request to the primary, once in a view however often the client sends it: the primary hears the client's
     /// repetitions too. It watches what becomes of the request if it is the client's next executable one.
     mutating func forward(_ request: Verified<Request>, now: ClockReading, into effects: inout [Effect]) {
         guard clients.noteForwarded(request.value) else { return drop(.duplicateRequest, into: &effects) }
-        effects.append(.send(.forward(Unverified(request.value)), to: .replica(primary), after: .start))
+        sendForward(request.value, into: &effects)
         noteForwarded(request.value, now: now)
+    }
+
+    /// Sends the primary a checked request, with this replica's word for it where requests are signed.
+    func sendForward(_ request: Request, into effects: inout [Effect]) {
+        let endorsement: Forward.Endorsement? =
+            switch configuration.switches.requestAuthentication {
+            case .macVector: nil
+            case .signature:
+                Forward.Endorsement(
+                    of: request,
+                    by: configuration.replica,
+                    in: view,
+                    cluster: configuration.cluster,
+                    signer: signer
+                )
+            }
+        effects.append(
+            .send(.forward(Forward(request, endorsement: endorsement)), to: .replica(primary), after: .start)
+        )
     }
 
     /// The primary proposes batches of everything that waits, while fewer than `pipelineDepth` of them are not yet executed and the next

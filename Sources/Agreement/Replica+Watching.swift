@@ -191,7 +191,7 @@ extension Replica {
         }
         for name in due.repeats {
             guard let request = clients.pending(name) else { continue }
-            effects.append(.send(.forward(Unverified(request.value)), to: .replica(primary), after: .start))
+            sendForward(request.value, into: &effects)
         }
     }
 

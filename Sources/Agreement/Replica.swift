@@ -151,6 +151,9 @@ public struct Replica: ~Copyable {
         catchUpAllowed = Array(repeating: Instant(nanoseconds: 0), count: configuration.size.replicas)
     }
 
+    /// Of how many clients, at the most, evidence is kept.
+    public static let mostAccusedClients = 64
+
     /// The primary of ``view``.
     public var primary: ReplicaID { view.primary(in: configuration.size) }
 

@@ -16,7 +16,7 @@
 /// initiator to responder" or "aardvark responder to initiator" and the transcript.
 public enum Handshake {
     /// The version of the protocol that this code speaks.
-    public static let protocolVersion: UInt16 = 1
+    public static let protocolVersion: UInt16 = 2
 
     static let magic = Array("aardvark".utf8)
     static let helloLabel = Array("aardvark handshake hello".utf8)

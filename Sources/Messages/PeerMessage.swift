@@ -2,7 +2,6 @@ import Cryptography
 
 /// What replicas say to each other. The channel says which replica speaks; what is signed can be passed on, and is checked.
 public enum PeerMessage: Sendable {
-    static let forwardType: UInt8 = 0x14
     static let stateRequestType: UInt8 = 0x1A
     static let stateAnswerType: UInt8 = 0x1B
 
@@ -15,7 +14,7 @@ public enum PeerMessage: Sendable {
     /// A replica signed a checkpoint.
     case checkpoint(Unverified<Checkpoint>)
     /// A backup hands a client's request to the primary.
-    case forward(Unverified<Request>)
+    case forward(Forward)
     /// A peer asks for what it missed.
     case catchUp(CatchUp)
     /// A replica leaves its view.
@@ -53,7 +52,7 @@ public enum PeerMessage: Sendable {
         /// Where a message with this first byte waits. Bytes that begin no message wait with agreement, where they are refused.
         public init(type: UInt8) {
             switch type {
-            case forwardType: self = .forwards
+            case Forward.type, Forward.endorsedType: self = .forwards
             case CatchUp.type, stateRequestType, stateAnswerType: self = .bulk
             default: self = .agreement
             }
@@ -78,8 +77,8 @@ public enum PeerMessage: Sendable {
             self = .vote(try Vote(.commit, decoding: source, in: range))
         case Checkpoint.type:
             self = .checkpoint(Unverified(try Checkpoint(decoding: source, in: range)))
-        case Self.forwardType:
-            self = .forward(Unverified(try Request(decoding: source, in: (range.lowerBound + 1)..<range.upperBound)))
+        case Forward.type, Forward.endorsedType:
+            self = .forward(try Forward(decoding: source, in: range))
         case CatchUp.type:
             self = .catchUp(try CatchUp(decoding: source, in: range))
         case ViewChange.type:
@@ -115,7 +114,7 @@ public enum PeerMessage: Sendable {
         case .requests(let message): message.encoded
         case .vote(let message): message.encoded
         case .checkpoint(let message): message.claim.encoded
-        case .forward(let request): [Self.forwardType] + request.claim.bytes
+        case .forward(let message): message.encoded
         case .catchUp(let message): message.encoded
         case .viewChange(let message): message.claim.encoded
         case .newView(let message): message.claim.encoded

@@ -6,11 +6,19 @@ public struct RequestCheck: Sendable {
     public let request: Unverified<Request>
     /// The key of its client in its key epoch.
     public let key: PublicKey
+    /// The word of the replica that forwarded it; nil where it came from its client, or carries MACs.
+    public let endorsement: Forward.Endorsement?
 
-    /// Joins the two.
-    public init(_ request: Unverified<Request>, under key: PublicKey) {
+    /// Joins the parts.
+    public init(_ request: Unverified<Request>, under key: PublicKey, endorsement: Forward.Endorsement? = nil) {
         self.request = request
         self.key = key
+        self.endorsement = endorsement
+    }
+
+    /// What shows, if the check fails and the endorsement is the forwarder's, that the forwarder misbehaves.
+    public var evidence: Evidence? {
+        endorsement.map { Evidence(.badForward(request.claim, $0), clientKey: key) }
     }
 
     /// Checks the request's signature: about 50 microseconds. A pure function, for any thread.

@@ -158,6 +158,20 @@ public struct KeyRing: Sendable {
         return isValid(claim, under: check.key, at: replica) ? Verified(vouchingFor: claim) : nil
     }
 
+    /// Why evidence proves nothing; nil when it does. A client's key is one that it had, whatever the accuser says.
+    func flaw(of evidence: Evidence) -> Evidence.Flaw? {
+        let client = evidence.request.client
+        let generations = 0..<(client.isAdministrator ? 1 : Self.generations)
+        guard generations.contains(where: { publicKey(of: client, generation: $0) == evidence.clientKey }) else {
+            return .otherKey
+        }
+        return evidence.flaw(
+            in: cluster,
+            replicaKey: { size.contains($0) ? Self.key(1, UInt32($0.rawValue), 0) : nil },
+            isValid: { key, signature, message in SimulatedSigner(key).sign(message) == signature }
+        )
+    }
+
     func verified(_ checkpoint: Unverified<Checkpoint>) -> Verified<Checkpoint>? {
         isValid(checkpoint.claim) ? Verified(vouchingFor: checkpoint.claim) : nil
     }

@@ -36,6 +36,8 @@ public struct Statistics: Sendable, Hashable {
     public var accusations = 0
     /// Senders of requests that a correct replica blacklisted.
     public var blacklisted = 0
+    /// Pieces of evidence that a correct replica kept.
+    public var evidence = 0
     /// Views that a correct replica entered.
     public var views = 0
     /// Times that a correct replica fetched a state.
@@ -61,6 +63,7 @@ public struct Statistics: Sendable, Hashable {
         stalls += other.stalls
         accusations += other.accusations
         blacklisted += other.blacklisted
+        evidence += other.evidence
         views += other.views
         stateTransfers += other.stateTransfers
         keyChanges += other.keyChanges

@@ -73,6 +73,8 @@ public struct ReplayTrace {
         case .timePassed: ("~", "time passes")
         case .requestChecked(let request, let source):
             ("@", "REQUEST \(request.map { name($0.value) } ?? "refused")\(origin(source))")
+        case .forwardRefused(let evidence):
+            ("@", "REQUEST refused, forwarded by \(evidence.accused)")
         case .batchChecked(let place, let isValid):
             (
                 "@",
@@ -158,6 +160,7 @@ public struct ReplayTrace {
         case .record(let records): ("+", "\(records.count) entries of the engine into the state")
         case .takeCheckpoint(let sequence): ("?", "take checkpoint \(sequence)")
         case .discardCheckpoints(let sequence, after: _): ("#", "before \(sequence) no longer needed")
+        case .keepEvidence(let evidence): ("!", "evidence against \(evidence.accused)")
         case .note: nil
         }
     }

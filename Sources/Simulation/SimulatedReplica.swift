@@ -188,7 +188,8 @@ final class SimulatedReplica {
         let keys = world.scenario.keys
         switch work {
         case .request(let check, let source):
-            engine.requestChecked(keys.verified(check, at: id), from: source, now: clock, into: &effects)
+            let verdict = Input.verdict(keys.verified(check, at: id), on: check, from: source)
+            engine.step(verdict, now: clock, into: &effects)
         case .batch(let place, let checks):
             let isValid = checks.allSatisfy { keys.verified($0, at: id) != nil }
             engine.batchChecked(place, valid: isValid, now: clock, into: &effects)
@@ -380,6 +381,8 @@ final class SimulatedReplica {
             world.happened(self, "#", sequence.rawValue, "\(sequence) \(Trace.tag(root.prefix))")
             disk.append(SimulatedDisk.Checkpoint(sequence: sequence, root: root))
             wrote()
+        case .keepEvidence(let evidence):
+            world.keep(evidence, of: self)
         case .note(let event):
             world.note(event, by: self)
         }

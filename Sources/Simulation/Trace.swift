@@ -28,7 +28,7 @@ struct MessageSummary {
         case .checkpoint(let said):
             self.init("CHECKPOINT", nil, said.claim.sequence, said.claim.root.prefix)
         case .forward(let said):
-            self.init("FORWARD", tag: said.claim.digest.prefix)
+            self.init("FORWARD", tag: said.request.claim.digest.prefix)
         case .catchUp(let said):
             self.init("CATCH-UP", said.view, said.executed, 0)
         case .viewChange(let said):

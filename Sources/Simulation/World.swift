@@ -575,6 +575,22 @@ final class World {
         }
     }
 
+    /// A replica has evidence: whatever it proves is true.
+    func keep(_ evidence: Evidence, of replica: SimulatedReplica) {
+        let flaw = scenario.keys.flaw(of: evidence)
+        trace.line(now, replica.name, "!", "evidence against \(evidence.accused)\(flaw.map { ": \($0)" } ?? "")")
+        guard flaw == nil else { return }
+        if replica.isCorrect { statistics.evidence += 1 }
+        let accused: RequestSource =
+            switch evidence.offence {
+            case .badForward(_, let endorsement): .forwarded(by: endorsement.forwarder)
+            case .conflictingRequests(let request, _): .client(request.client)
+            }
+        if isCorrect(accused) {
+            report(Violation(.rightBlame, "\(replica.name) accuses \(evidence.accused), a correct one"), from: replica)
+        }
+    }
+
     private func isCorrect(_ source: RequestSource) -> Bool {
         switch source {
         case .client(let client): clients.first { $0.id == client }?.isCorrect ?? true

@@ -8,12 +8,12 @@ import Messages
 struct AdminCommand: AsyncParsableCommand {
     static let configuration = CommandConfiguration(
         commandName: "admin",
-        abstract: "Change a running cluster, as one of its administrators.",
+        abstract: "Say who the clients are, and look at evidence of misbehaviour.",
         discussion: """
             What an administrator asks for is ordered among all requests and holds at every replica from that place in the \
             order on. Nothing is restarted.
             """,
-        subcommands: [AdminClientCommand.self]
+        subcommands: [AdminClientCommand.self, EvidenceCommand.self]
     )
 }
 

@@ -62,6 +62,16 @@ struct ReplicaCommand: AsyncParsableCommand {
     )
     var data: String?
 
+    @Option(
+        name: .long,
+        help: ArgumentHelp(
+            "The directory for evidence that others misbehave. (default: evidence/replica-N beside the cluster file)",
+            valueName: "directory"
+        ),
+        completion: .directory
+    )
+    var evidence: String?
+
     @Flag(help: "Make the store: for a replica of a new cluster.")
     var create = false
 
@@ -138,6 +148,8 @@ struct ReplicaCommand: AsyncParsableCommand {
             key: key,
             service: KeyValueService(),
             storage: storage(cluster),
+            evidence: evidence
+                ?? ReplicaServer.defaultEvidenceDirectory(clusterPath: cluster.path, replica: id),
             recording: recording,
             signatureThreads: signatureThreads,
             stateTransferRate: UInt64(stateTransferRate) * 1_000_000,

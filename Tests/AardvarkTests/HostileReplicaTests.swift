@@ -40,6 +40,45 @@ struct HostileReplicaTests {
         return bytes
     }
 
+    @Test(arguments: [0, 1])
+    func `a replica that forwards a bad request leaves evidence that the cluster file proves`(
+        signatureThreads: Int
+    ) async throws {
+        try await RunningCluster.with(.aardvark, signatureThreads: signatureThreads) { cluster in
+            try await cluster.status(of: 0) { $0.connectedPeers.count == 3 }
+            try await cluster.stopReplica(1)
+            try await cluster.status(of: 0) { !$0.connectedPeers.contains(ReplicaID(1)) }
+            let bad = Request(
+                client: ClientID(0),
+                session: SessionID(1 << 62),
+                number: .opening,
+                operations: [],
+                authenticator: .signature(try cluster.key(of: .replica(1)), cluster: cluster.file.clusterID)
+            )
+            let word = Forward.Endorsement(
+                of: bad,
+                by: ReplicaID(1),
+                in: View(0),
+                cluster: cluster.file.clusterID,
+                signer: try cluster.key(of: .replica(1))
+            )
+            let forward = PeerMessage.forward(Forward(bad, endorsement: word)).encoded
+            try await asReplica1(of: cluster) { connection, keys in
+                await connection.send(try keys.sealing.sealed(SealingKey.length(forward.count) + forward))
+                try await cluster.status(of: 0) { $0["evidence"] == 1 }
+            }
+            let path = "\(cluster.evidenceDirectory(of: 0))/replica-1.evidence"
+            let kept = try FileAccess.read(path, what: "evidence", mostBytes: Evidence.mostBytes)
+            let evidence = try Evidence(decoding: kept)
+            #expect(evidence.accused == .replica(1) && evidence.request.digest == bad.digest)
+            #expect(try cluster.file.standing(of: evidence) == .proven)
+            let other = try await ClusterFile.create(ClusterFile.Plan(), path: "other.yaml").file
+            #expect(throws: Evidence.Flaw.notEndorsed) { try other.standing(of: evidence) }
+            let client = try await cluster.client(0)
+            #expect(try await client.increment("number") == 1, "its client is served")
+        }
+    }
+
     @Test(arguments: ClusterFile.Switch.allCases)
     func `a peer that floods with wrong signatures is cut off where queues are isolated, and the service goes on`(
         isolatedQueues: ClusterFile.Switch

@@ -61,15 +61,17 @@ struct SignatureWorkersTests {
         var valid: Set<Int> = []
         var refused = 0
         for verdict in found {
-            guard case .request(let request, let source) = verdict else {
+            guard case .request(let request, let check, let source) = verdict else {
                 Issue.record("no batch was checked")
                 continue
             }
+            let number = Int(check.request.claim.number.rawValue)
             if let request {
-                let number = Int(request.value.number.rawValue)
+                #expect(request.value.digest == check.request.claim.digest)
                 #expect(valid.insert(number).inserted)
                 #expect(source == (number == 5 ? .forwarded(by: ReplicaID(2)) : .client(ClientID(1))))
             } else {
+                #expect(forged.contains(number))
                 refused += 1
             }
         }

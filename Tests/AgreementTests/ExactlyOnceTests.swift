@@ -205,7 +205,7 @@ struct ExactlyOnceTests {
         replica.receive(keys.opening(1))
         replica.endTurn()
         #expect(replica.sentPrePrepares.isEmpty && replica.dropped(.blacklisted) == 1, "its client is blacklisted")
-        replica.receive(.forward(Unverified(keys.opening(1))), from: 2)
+        replica.receive(keys.forward(keys.opening(1), by: 2), from: 2)
         replica.endTurn()
         #expect(replica.sentPrePrepares.count == 1, "a bad request does not stand in a good one's way")
     }

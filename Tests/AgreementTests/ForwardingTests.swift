@@ -12,7 +12,7 @@ struct ForwardingTests {
         #expect(backup.sentForwards.map(\.digest) == [keys.opening(1).digest])
         #expect(backup.outbox.map(\.recipient) == [.replica(ReplicaID(0))])
         let primary = TestReplica(0, keys: keys)
-        primary.receive(.forward(Unverified(keys.opening(1))), from: 2)
+        primary.receive(keys.forward(keys.opening(1), by: 2), from: 2)
         #expect(primary.checkedRequests == 1, "a forwarded request is checked by the primary itself")
         primary.endTurn()
         #expect(primary.sentPrePrepares.count == 1)
@@ -64,7 +64,7 @@ struct ForwardingTests {
 
     @Test func `a backup takes no forwards, and the primary forwards nothing`() {
         let backup = TestReplica(2, keys: keys)
-        backup.receive(.forward(Unverified(keys.opening(1))), from: 3)
+        backup.receive(keys.forward(keys.opening(1), by: 3), from: 3)
         #expect(backup.outbox.isEmpty && backup.dropped(.wrongRole) == 1 && backup.checkedRequests == 0)
         let primary = TestReplica(0, keys: keys)
         primary.receive(keys.opening(1))
@@ -75,7 +75,7 @@ struct ForwardingTests {
     @Test func `forwards of one request by every backup are ordered once`() {
         let primary = TestReplica(0, keys: keys)
         for peer: UInt8 in 1...3 {
-            primary.receive(.forward(Unverified(keys.opening(1))), from: peer)
+            primary.receive(keys.forward(keys.opening(1), by: peer), from: peer)
         }
         primary.endTurn()
         #expect(primary.sentPrePrepares.map(\.batch.requests.count) == [1])

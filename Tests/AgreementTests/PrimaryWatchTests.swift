@@ -142,7 +142,7 @@ struct PrimaryWatchTests {
             guard link.to == .replica(0) else { return .deliver }
             switch body {
             case .request(let request): return request.client == ClientID(2) ? .drop : .deliver
-            case .peer(.forward(let request)): return request.claim.client == ClientID(2) ? .drop : .deliver
+            case .peer(.forward(let request)): return request.request.claim.client == ClientID(2) ? .drop : .deliver
             default: return .deliver
             }
         }

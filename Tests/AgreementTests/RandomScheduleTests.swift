@@ -188,7 +188,7 @@ private struct RandomRun {
         case 4:
             let number = UInt64(random.below(9)) + 1
             let forged = cluster.keys.request(1, number: number, spoiledFor: [target.id])
-            target.receive(.forward(Unverified(forged)), from: victim)
+            target.receive(cluster.keys.forward(forged, by: victim), from: victim)
         default: target.receive(.prePrepare(.proposal(sequence.rawValue, [cluster.keys.opening(1)])), from: victim)
         }
         for client in cluster.clients where random.chance(10) {

@@ -244,6 +244,14 @@ struct RecordingTests {
                 from: ReplicaID(0)
             ),
             .requestChecked(nil, from: .forwarded(by: ReplicaID(60))),
+            .forwardRefused(Keys().evidence(of: Keys().request(1, number: 1), by: 0)),
+            .forwardRefused(Keys().evidence(of: Keys().request(1, number: 1), by: 5)),
+            .forwardRefused(
+                Evidence(
+                    .conflictingRequests(Keys().request(1, number: 1), Keys().request(1, number: 1, ["y"])),
+                    clientKey: Keys.key(of: ClientID(1))
+                )
+            ),
         ]
         for input in impossible {
             let bytes = try rewritten(recorder.bytes) { $0 == 3 ? $1.with(input) : $1 }
@@ -256,8 +264,8 @@ struct RecordingTests {
     @Test func `What is no recording of this version is refused`() throws {
         let bytes = try shortRun().bytes
         var newer = bytes
-        newer[8] = 4
-        #expect(replay(newer).error == .otherFormat(4))
+        newer[8] = 5
+        #expect(replay(newer).error == .otherFormat(5))
         newer[8] = 1
         #expect(replay(newer).error == .otherFormat(1))
         #expect(replay(Array("a file of something else".utf8)).error == .notARecording)
@@ -348,6 +356,7 @@ struct RecordingTests {
             .peerConnected(ReplicaID(1)), .turnEnded, .timePassed,
             .requestChecked(Verified(vouchingFor: request), from: .forwarded(by: ReplicaID(2))),
             .requestChecked(nil, from: .client(ClientID(1))), .batchChecked(place, valid: true),
+            .forwardRefused(keys.evidence(of: request, by: 2)),
             .batchChecked(place, valid: false),
             .checkpointVerified(Verified(vouchingFor: checkpoint)),
             .executed(SequenceNumber(3), results: [[[1], []], []]),

@@ -141,7 +141,7 @@ struct HandshakeTests {
         #expect(messages.hello.count == 102)
         #expect(messages.accept.count == 97)
         #expect(messages.finish.count == 65)
-        #expect(messages.hello.starts(with: Array("aardvark".utf8) + [1, 0] + Array(repeating: 5, count: 32)))
+        #expect(messages.hello.starts(with: Array("aardvark".utf8) + [2, 0] + Array(repeating: 5, count: 32)))
         #expect(messages.hello[42..<54] == [2, 7, 0, 0, 0, 1, 2, 0, 0, 0, 0, 0])
         #expect(messages.accept.first == 1)
         #expect(messages.finish.first == 3)

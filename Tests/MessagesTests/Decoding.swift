@@ -58,8 +58,10 @@ enum Canonical {
             return [type] + integer(vote.view.rawValue) + integer(vote.sequence.rawValue) + vote.digest.bytes
         case .checkpoint(let message):
             return Self.bytes(message.claim)
-        case .forward(let request):
-            return [0x14] + Self.bytes(request.claim)
+        case .forward(let message):
+            let request = Self.bytes(message.request.claim)
+            guard let word = message.endorsement else { return [0x14] + request }
+            return [0x22, word.forwarder.rawValue] + integer(word.view.rawValue) + word.signature.bytes + request
         case .catchUp(let message):
             return [0x15] + integer(message.view.rawValue) + [message.standing.rawValue]
                 + integer(message.executed.rawValue) + integer(message.stable.rawValue)

@@ -55,6 +55,22 @@ struct Fixtures {
         )
     }
 
+    /// Replica 2 forwards the client's request with the signature of client 8.
+    var badForward: Evidence {
+        let bad = request(authenticator: .signature(otherClient, cluster: cluster))
+        return Evidence(.badForward(bad, endorsement(of: bad)), clientKey: client.publicKey)
+    }
+
+    /// Client 7 has signed two requests numbered 1.
+    var conflict: Evidence {
+        Evidence(.conflictingRequests(request(), request(operations: [Self.get])), clientKey: client.publicKey)
+    }
+
+    /// Replica 2's word, in view 5, that it has checked a request.
+    func endorsement(of request: Request) -> Forward.Endorsement {
+        Forward.Endorsement(of: request, by: ReplicaID(2), in: View(5), cluster: cluster, signer: replicas[2])
+    }
+
     /// Administrator 0 takes in client 8.
     var administration: Request {
         Request(

@@ -14,7 +14,7 @@ struct GoldenTests {
 
     @Test func `Every golden file belongs to a golden`() throws {
         let known = Set(Golden.all.map(\.file.lastPathComponent))
-        #expect(known.count == 40)
+        #expect(known.count == 43)
         #expect(try known.isSuperset(of: Golden.fileNames()))
     }
 

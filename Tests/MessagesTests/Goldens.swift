@@ -57,7 +57,7 @@ struct Golden: Sendable, CustomTestStringConvertible {
         do {
             let fixtures = try Fixtures()
             return try requests(fixtures) + administration(fixtures) + replies(fixtures) + reads() + ordering(fixtures)
-                + viewChange(fixtures)
+                + viewChange(fixtures) + evidence(fixtures)
                 + status() + channel(fixtures)
         } catch {
             Issue.record("no goldens: \(error)")
@@ -209,7 +209,7 @@ struct Golden: Sendable, CustomTestStringConvertible {
             }
     }
 
-    private static func ordering(_ fixtures: Fixtures) -> [Golden] {
+    private static func ordering(_ fixtures: Fixtures) throws -> [Golden] {
         let batch = fixtures.batch
         let checkpoint = fixtures.checkpoint()
         let view = View(5)
@@ -260,7 +260,27 @@ struct Golden: Sendable, CustomTestStringConvertible {
                     )
                 ]
             ),
-            golden("forward", "A request, handed to the primary.", .forward(Unverified(fixtures.request()))),
+            golden(
+                "forward",
+                "A request with a vector of MACs, handed to the primary.",
+                .forward(Forward(try fixtures.request(authenticator: fixtures.macs())))
+            ),
+            golden(
+                "signed-forward",
+                "A signed request, handed to the primary by replica 2 in view 5.",
+                .forward(Forward(fixtures.request(), endorsement: fixtures.endorsement(of: fixtures.request()))),
+                [
+                    (
+                        "signed-bytes",
+                        SignedBytes.forward(
+                            fixtures.request(),
+                            by: ReplicaID(2),
+                            in: view,
+                            cluster: fixtures.cluster
+                        )
+                    )
+                ]
+            ),
             golden(
                 "catch-up",
                 "A question for what came after 300, of a replica that is in view 5.",
@@ -280,6 +300,23 @@ struct Golden: Sendable, CustomTestStringConvertible {
                 .idle(Idle(view: view, through: sequence))
             ),
             golden("ping", "A question for an answer.", .ping(Ping(isAnswer: false, number: 300))),
+        ]
+    }
+
+    private static func evidence(_ fixtures: Fixtures) -> [Golden] {
+        [
+            Golden(
+                name: "evidence-bad-forward",
+                about: "Replica 2 has forwarded a request that client 7 has not signed.",
+                decoder: nil,
+                parts: [("file", fixtures.badForward.encoded)]
+            ),
+            Golden(
+                name: "evidence-conflicting-requests",
+                about: "Client 7 has signed two requests numbered 1.",
+                decoder: nil,
+                parts: [("file", fixtures.conflict.encoded)]
+            ),
         ]
     }
 

@@ -35,6 +35,37 @@ struct ProfileTests {
         }
     }
 
+    @Test(arguments: [ProtocolSwitches.RequestAuthentication.signature, .macVector])
+    func `no rule is broken where only the requests' authentication is the other protocol's`(
+        authentication: ProtocolSwitches.RequestAuthentication
+    ) throws {
+        var switches = authentication == .signature ? ProtocolSwitches.pbft : .aardvark
+        switches.requestAuthentication = authentication
+        let keys = try Runs.keys(switches)
+        for profile in ["random", "forward-bad-requests", "silent"] {
+            for seed: UInt64 in 1...2 {
+                let outcome = try Runs.scenario(seed: seed, profile, keys: keys, switches: switches, steps: 1_500).run()
+                #expect(outcome.violation == nil, "\(profile) \(seed): \(outcome.violation?.sentence ?? "")")
+                #expect(outcome.statistics.operations > 0)
+            }
+        }
+    }
+
+    @Test(arguments: ["forward-bad-requests", "two-requests-one-number"])
+    func `faulty forwarders and clients leave evidence, and only where requests are signed`(profile: String) throws {
+        for switches in [ProtocolSwitches.aardvark, .pbft] {
+            let keys = try Runs.keys(switches)
+            var total = Statistics()
+            for seed: UInt64 in 1...4 {
+                // The rule of right blame says that it accuses nobody else.
+                let outcome = try Runs.scenario(seed: seed, profile, keys: keys, switches: switches).run()
+                #expect(outcome.violation == nil, "seed \(seed): \(outcome.violation?.sentence ?? "")")
+                total.add(outcome.statistics)
+            }
+            #expect((total.evidence > 0) == (switches == .aardvark))
+        }
+    }
+
     @Test(arguments: [7, 10])
     func `no rule is broken in larger clusters`(replicas: Int) throws {
         let keys = try Runs.keys(replicas: replicas)

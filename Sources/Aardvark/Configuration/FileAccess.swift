@@ -79,13 +79,42 @@ package enum FileAccess {
         mode: UInt32,
         contents: String
     ) throws(OperatorError) {
+        try create(path, what: what, mode: mode, contents: Array(contents.utf8))
+    }
+
+    private static func create(
+        _ path: String,
+        what: String,
+        mode: UInt32,
+        contents: [UInt8]
+    ) throws(OperatorError) {
         let handle = try create(path, what: what, mode: mode)
         do {
-            try handle.write(contentsOf: Array(contents.utf8))
+            try handle.write(contentsOf: contents)
             try handle.synchronize()
             try handle.close()
         } catch {
             throw OperatorError(.inputOutput, "\(path): the \(what) cannot be written: \(reason(of: error))")
+        }
+    }
+
+    /// Creates a file that must not exist yet, as a whole: after a crash it is not there, or has all of its contents.
+    ///
+    /// - Throws: What stood in the way.
+    package static func createAtOnce(
+        _ path: String,
+        what: String,
+        mode: UInt32,
+        contents: [UInt8]
+    ) throws(OperatorError) {
+        let draft = "\(path).draft"
+        // Of a process that ended in between.
+        try? FileManager.default.removeItem(atPath: draft)
+        try create(draft, what: what, mode: mode, contents: contents)
+        do {
+            try FileManager.default.moveItem(atPath: draft, toPath: path)
+        } catch {
+            throw OperatorError(.cannotCreate, "\(path): the \(what) cannot be created: \(reason(of: error))")
         }
     }
 

@@ -1,3 +1,4 @@
+import Cryptography
 import Messages
 
 /// Who may ask for what, where clients sign their requests (Aardvark section 5.1): the tests of a request in the order in which the
@@ -30,6 +31,9 @@ struct Admission: Sendable {
     private var slots: [ClientID: [Slot?]] = [:]
     private var clients: Set<ClientID> = []
     private var replicas = VoteSet()
+    /// Against whom there is evidence.
+    private var accused: Set<Identity> = []
+    private var accusedClients = 0
 
     /// - Parameters:
     ///   - window: W; see ``Limits/clientWindow``.
@@ -79,6 +83,24 @@ struct Admission: Sendable {
         case .client(let client): clients.insert(client)
         case .forwarded(let replica): replicas.insert(replica)
         }
+    }
+
+    /// Against how many there is evidence.
+    var accusedParties: Int { accused.count }
+
+    /// Whether evidence against somebody adds anything: there is none yet, and room for one more.
+    func wantsEvidence(against identity: Identity) -> Bool {
+        !accused.contains(identity) && (identity.role == .replica || accusedClients < Replica.mostAccusedClients)
+    }
+
+    /// There is evidence against somebody.
+    ///
+    /// - Returns: Whether it adds anything.
+    mutating func noteEvidence(against identity: Identity) -> Bool {
+        guard wantsEvidence(against: identity) else { return false }
+        accused.insert(identity)
+        if identity.role != .replica { accusedClients += 1 }
+        return true
     }
 
     /// A client was taken out of the client table, or has a new key: nothing is remembered of it.

@@ -145,6 +145,9 @@ final class RunningCluster: Sendable {
         return ReplicaServer.Storage(path: path, start: isThere ? .existing : .new)
     }
 
+    /// Where a replica keeps evidence that others misbehave.
+    func evidenceDirectory(of number: Int) -> String { "\(stores.path)/evidence-\(number)" }
+
     private func makeServer(_ number: Int, _ recording: InputRecording?) throws -> ReplicaServer {
         try ReplicaServer(
             cluster: file,
@@ -152,6 +155,7 @@ final class RunningCluster: Sendable {
             key: key(of: .replica(UInt8(number))),
             service: service,
             storage: storage(number),
+            evidence: evidenceDirectory(of: number),
             recording: recording,
             signatureThreads: signatureThreads,
             logger: .silent

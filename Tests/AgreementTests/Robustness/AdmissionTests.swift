@@ -77,7 +77,7 @@ struct AdmissionTests {
         replica.receive(keys.request(2, number: 1))
         #expect(replica.checkedRequests == checked + 1, "others are heard")
         guard replica.isPrimary else { return }
-        replica.receive(.forward(Unverified(keys.request(1, number: 1))), from: 3)
+        replica.receive(keys.forward(keys.request(1, number: 1), by: 3), from: 3)
         cluster.deliverAll()
         #expect(cluster.replicas.allSatisfy { $0.operations.count == 2 }, "whoever its client is")
     }
@@ -85,11 +85,11 @@ struct AdmissionTests {
     @Test func `a replica that forwards a wrong signature forwards no more, and still votes`() {
         let cluster = openedCluster(keys)
         let primary = cluster[0]
-        primary.receive(.forward(Unverified(keys.request(1, number: 1, spoiledFor: [ReplicaID(0)]))), from: 2)
+        primary.receive(keys.forward(keys.request(1, number: 1, spoiledFor: [ReplicaID(0)]), by: 2), from: 2)
         #expect(primary.events.contains(.blacklisted(.forwarded(by: ReplicaID(2)))))
         #expect(!primary.events.contains(.blacklisted(.client(ClientID(1)))), "its client may know nothing of it")
         let checked = primary.checkedRequests
-        primary.receive(.forward(Unverified(keys.request(1, number: 1))), from: 2)
+        primary.receive(keys.forward(keys.request(1, number: 1), by: 2), from: 2)
         #expect(primary.checkedRequests == checked && primary.dropped(.blacklisted) == 1)
         // With one replica down, nothing commits without the vote of the blacklisted one.
         cluster.crashed = [3]
@@ -103,7 +103,7 @@ struct AdmissionTests {
         let primary = cluster[0]
         let spoiled = keys.request(1, number: 1, spoiledFor: [ReplicaID(0)])
         primary.receive(spoiled)
-        primary.receive(.forward(Unverified(spoiled)), from: 2)
+        primary.receive(keys.forward(spoiled, by: 2), from: 2)
         #expect(primary.dropped(.badAuthentication) == 2 && primary.dropped(.blacklisted) == 0)
         primary.receive(keys.request(1, number: 1))
         cluster.deliverAll()
@@ -120,7 +120,7 @@ struct AdmissionTests {
             if step % 2 == 0 {
                 primary.receive(keys.request(1, number: 1, ["a"]))
             } else {
-                primary.receive(.forward(Unverified(keys.request(1, number: 1, ["a"]))), from: 2)
+                primary.receive(keys.forward(keys.request(1, number: 1, ["a"]), by: 2), from: 2)
             }
             replies += primary.replies.count
             primary.replies = []

@@ -184,6 +184,36 @@ struct Keys {
         )
     }
 
+    /// A request as a backup forwards it.
+    func forward(_ request: Request, by replica: UInt8) -> PeerMessage {
+        guard request.scheme == .signature else { return .forward(Forward(request)) }
+        return .forward(Forward(request, endorsement: endorsement(of: request, by: replica)))
+    }
+
+    func endorsement(of request: Request, by replica: UInt8, in view: View = View(0)) -> Forward.Endorsement {
+        let signer = CheapSigner.replica(ReplicaID(replica))
+        return Forward.Endorsement(of: request, by: ReplicaID(replica), in: view, cluster: cluster, signer: signer)
+    }
+
+    /// What shows that a replica has forwarded a request that its client has not signed.
+    func evidence(of request: Request, by replica: UInt8) -> Evidence {
+        Evidence(.badForward(request, endorsement(of: request, by: replica)), clientKey: Self.key(of: request.client))
+    }
+
+    /// Why evidence proves nothing in this cluster; nil when it does.
+    func flaw(of evidence: Evidence) -> Evidence.Flaw? {
+        func stand(_ replica: ReplicaID) -> PublicKey { Self.key(of: ClientID(1_000 + UInt32(replica.rawValue))) }
+        return evidence.flaw(
+            in: cluster,
+            replicaKey: { size.contains($0) ? stand($0) : nil },
+            isValid: { key, signature, message in
+                let replica = size.members.first { stand($0) == key }
+                let signer = replica.map { CheapSigner.replica($0) } ?? CheapSigner.holder(of: key)
+                return signer.sign(message) == signature
+            }
+        )
+    }
+
     func opening(_ client: UInt32, session: UInt64 = 1) -> Request {
         request(client, session: session, number: 0, [])
     }

@@ -44,6 +44,7 @@ final class TestReplica {
     /// What was executed tentatively, and the service's state before.
     private(set) var tentative: (execution: Execution, before: ToyService)?
     private(set) var events: [Event] = []
+    private(set) var evidence: [Evidence] = []
     private(set) var checkedRequests = 0
     private(set) var checkpointsTaken: [SequenceNumber] = []
     private(set) var discardedBefore: SequenceNumber?
@@ -281,6 +282,8 @@ final class TestReplica {
         case .discardCheckpoints(let sequence, after: _):
             discardedBefore = sequence
             if let state = states[sequence] { stableState = (sequence, state.service, state.records) }
+        case .keepEvidence(let found):
+            evidence.append(found)
         case .note(let event):
             events.append(event)
         }
@@ -290,7 +293,7 @@ final class TestReplica {
         switch check {
         case .checkRequest(let check, let source):
             checkedRequests += 1
-            step(.requestChecked(keys.verify(check, at: id), from: source))
+            step(.verdict(keys.verify(check, at: id), on: check, from: source))
         case .checkBatch(let place, let checks):
             checkedRequests += checks.count
             let valid = checks.allSatisfy { keys.verify($0, at: id) != nil }
@@ -365,7 +368,7 @@ extension TestReplica {
     }
 
     var sentForwards: [Request] {
-        outbox.compactMap { if case .forward(let request) = $0.message { request.claim } else { nil } }
+        outbox.compactMap { if case .forward(let forward) = $0.message { forward.request.claim } else { nil } }
     }
 
     var sentCommitted: [Committed] {
