@@ -1,9 +1,8 @@
-import Agreement
 import Messages
 
 /// Says to ``FloodGuard`` what peers do that is of no use, as the engine and the checks around it find out: whose message is handled is
 /// known here, and what this replica has asked for.
-struct FloodWatch {
+package struct FloodWatch: Sendable {
     /// How many messages of no use an answer to a CATCH-UP, or a peer's own, may have: everything that it covers, from each of two views.
     private let repetitions: Int
 
@@ -17,13 +16,14 @@ struct FloodWatch {
     private var changes: [FloodGuard.Change] = []
 
     /// How many offences of each kind there were.
-    private(set) var offences: [FloodGuard.Offence: UInt64] = [:]
+    package private(set) var offences: [FloodGuard.Offence: UInt64] = [:]
     /// By replica: how many it committed.
-    private(set) var offencesOfPeer: [UInt64]
+    package private(set) var offencesOfPeer: [UInt64]
     /// How many times a peer was cut off.
-    private(set) var cuts: UInt64 = 0
+    package private(set) var cuts: UInt64 = 0
 
-    init(size: ClusterSize, replica: ReplicaID, limits: Limits, flooding: RobustnessLimits.Flooding) {
+    /// Makes a watch that has seen nothing: no peer is connected.
+    package init(size: ClusterSize, replica: ReplicaID, limits: Limits, flooding: RobustnessLimits.Flooding) {
         floodGuard = FloodGuard(size: size, replica: replica, window: limits.logWindow, limits: flooding)
         repetitions = 4 * limits.catchUpBatches
         expected = Array(repeating: 0, count: size.replicas)
@@ -32,13 +32,13 @@ struct FloodWatch {
     }
 
     /// The peers that are cut off now.
-    var cutPeers: VoteSet { floodGuard.cutPeers }
+    package var cutPeers: VoteSet { floodGuard.cutPeers }
 
     /// When ``timePassed(now:)`` wants to be called; nil for never.
-    var deadline: Instant? { floodGuard.deadline }
+    package var deadline: Instant? { floodGuard.deadline }
 
     /// Takes out what became of peers.
-    mutating func takeChanges() -> [FloodGuard.Change] {
+    package mutating func takeChanges() -> [FloodGuard.Change] {
         guard !changes.isEmpty else { return [] }
         defer { changes = [] }
         return changes
@@ -47,7 +47,7 @@ struct FloodWatch {
     // MARK: What happens
 
     /// A peer's message is handled now; what the engine says until ``ends()`` is about it.
-    mutating func begins(_ message: PeerMessage, from peer: ReplicaID, high: SequenceNumber, now: Instant) {
+    package mutating func begins(_ message: PeerMessage, from peer: ReplicaID, high: SequenceNumber, now: Instant) {
         source = (peer, message.isVote)
         if case .catchUp = message { expected[peer.index] = max(expected[peer.index], repetitions) }
         if let sequence = message.ordered, floodGuard.isFarOutside(sequence, from: peer, high: high) {
@@ -56,12 +56,12 @@ struct FloodWatch {
     }
 
     /// The message of ``begins(_:from:high:now:)`` was handled.
-    mutating func ends() {
+    package mutating func ends() {
         source = nil
     }
 
     /// This replica asks peers: for everything that it may have missed, or for one thing.
-    mutating func asked(_ recipient: Recipient, for message: PeerMessage) {
+    package mutating func asked(_ recipient: Recipient, for message: PeerMessage) {
         let answers: (Int) -> Int
         switch message {
         case .catchUp: answers = { [repetitions] in max($0, repetitions) }
@@ -77,7 +77,7 @@ struct FloodWatch {
     /// The engine reports.
     ///
     /// - Parameter areRequestsSigned: Where they are not, a correct peer cannot tell whether another finds a request good.
-    mutating func note(_ event: Event, areRequestsSigned: Bool, now: Instant) {
+    package mutating func note(_ event: Event, areRequestsSigned: Bool, now: Instant) {
         switch event {
         case .dropped(.badAuthentication) where !areRequestsSigned: break
         case .dropped(let reason): dropped(reason, now: now)
@@ -121,7 +121,7 @@ struct FloodWatch {
     }
 
     /// A peer did what no correct one does.
-    mutating func invalid(of peer: ReplicaID, now: Instant) {
+    package mutating func invalid(of peer: ReplicaID, now: Instant) {
         count(.invalid, of: peer, now: now)
     }
 
@@ -134,20 +134,20 @@ struct FloodWatch {
     }
 
     /// A peer's connection came up or went down. Nothing on a new one was said on it before.
-    mutating func setDown(_ peer: ReplicaID, _ isDown: Bool) {
+    package mutating func setDown(_ peer: ReplicaID, _ isDown: Bool) {
         expected[peer.index] = max(expected[peer.index], repetitions)
         changes += floodGuard.setDown(peer, isDown)
     }
 
     /// ``deadline`` has come.
-    mutating func timePassed(now: Instant) {
+    package mutating func timePassed(now: Instant) {
         changes += floodGuard.timePassed(now: now)
     }
 
     // MARK: Status
 
     /// What is counted, by name, in an order that stays.
-    func counters(of peers: [ReplicaID]) -> [ReplicaStatus.Counter] {
+    package func counters(of peers: [ReplicaID]) -> [ReplicaStatus.Counter] {
         FloodGuard.Offence.allCases.map { .init("offences_\($0.rawValue)", offences[$0, default: 0]) }
             + [.init("peer_cuts", cuts), .init("peers_cut", UInt64(cutPeers.count), .gauge)]
             + peers.flatMap { peer in

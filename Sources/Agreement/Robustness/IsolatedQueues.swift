@@ -1,0 +1,244 @@
+import Messages
+
+/// A connection, as what comes over it goes into queues apart.
+package protocol IngressSource: AnyObject {
+    /// What waits in a queue: some messages of one kind.
+    associatedtype Part: Sendable
+
+    /// Looks at what comes next. It comes again until it is taken. While nothing is taken, the other end is held up.
+    ///
+    /// - Parameter most: How many messages of a kind make a part at the most.
+    /// - Returns: nil when nothing has come in.
+    func nextPart(most: (PeerMessage.Stream) -> Int) -> IngressPart<Part>?
+
+    /// Takes what ``nextPart(most:)`` gave last.
+    func takePart()
+
+    /// How long what came in was opened since this was last asked, in nanoseconds.
+    func takeOpeningNanoseconds() -> UInt64
+}
+
+/// Some messages of one kind that came over one connection, one after another.
+package struct IngressPart<Content: Sendable>: Sendable {
+    /// The messages.
+    package let content: Content
+    /// Their kind. All that a client sends is of one kind.
+    package let stream: PeerMessage.Stream
+    /// How many they are.
+    package let messages: Int
+    /// The memory that they take, in bytes.
+    package let bytes: Int
+
+    /// Describes a part.
+    package init(_ content: Content, stream: PeerMessage.Stream, messages: Int, bytes: Int) {
+        self.content = content
+        self.stream = stream
+        self.messages = messages
+        self.bytes = bytes
+    }
+}
+
+/// What came in and waits to be handled, in queues apart, served by ``FairScheduler`` (Aardvark section 4.2: network cards and queues of
+/// their own for each peer and for the clients).
+///
+/// Parts are taken out of connections as long as their queues have room. A connection whose queue is full is not emptied any more, which
+/// holds up its other end. Forwards and bulk that find no room are dropped, since the same connection carries agreement.
+package final class IsolatedQueues<Source: IngressSource> {
+    /// How many parts of one connection, and of all clients together, are taken in at a time.
+    private let partsOfConnection = 128
+    private let partsOfClients = 1_024
+
+    private var scheduler: FairScheduler<Source.Part>
+    private let clock: () -> Instant
+    /// How many messages of a client make a part.
+    private let clientMessages: Int
+    private var peers: [(source: Source, connection: ConnectionID)?]
+    private var readablePeers = VoteSet()
+    private var clients: [ConnectionID: ClientSource] = [:]
+    /// In the order of their turn, each at most once.
+    private var readableClients: [ConnectionID] = []
+
+    private struct ClientSource {
+        let source: Source
+        /// Whether it waits for its turn already.
+        var isListed = false
+    }
+
+    /// Messages that were dropped because their queue was full.
+    package private(set) var dropped: UInt64 = 0
+
+    /// Makes queues in which nothing waits.
+    ///
+    /// - Parameters:
+    ///   - size: How many replicas there are.
+    ///   - limits: Shares and bounds, of limits without a ``RobustnessLimits/problem``.
+    ///   - clientMessages: How many messages of a client are handled at a time: 1 where each costs a signature check.
+    ///   - clock: A monotonic clock, by which the cost of taking in is measured.
+    package init(
+        size: ClusterSize,
+        limits: RobustnessLimits.Scheduling,
+        clientMessages: Int,
+        clock: @escaping () -> Instant
+    ) {
+        scheduler = FairScheduler(size: size, limits: limits)
+        peers = Array(repeating: nil, count: size.replicas)
+        self.clientMessages = clientMessages
+        self.clock = clock
+    }
+
+    /// How many parts wait.
+    package var count: Int { scheduler.count }
+
+    /// The memory that they take, in bytes.
+    package var bytes: Int { scheduler.bytes }
+
+    // MARK: Connections
+
+    /// A peer connected, in place of an earlier connection of its.
+    package func open(_ source: Source, of peer: ReplicaID, as connection: ConnectionID) {
+        peers[peer.index] = (source, connection)
+        readablePeers.remove(peer)
+    }
+
+    /// The connection of a peer is closed. What waits of it is handled.
+    package func close(_ connection: ConnectionID, of peer: ReplicaID) {
+        guard peers[peer.index]?.connection == connection else { return }
+        peers[peer.index] = nil
+        readablePeers.remove(peer)
+    }
+
+    /// A client connected.
+    ///
+    /// - Returns: false when there are as many as may be.
+    package func open(_ source: Source, as client: ConnectionID) -> Bool {
+        guard scheduler.open(client) else { return false }
+        clients[client] = ClientSource(source: source)
+        return true
+    }
+
+    /// A client's connection is closed, and what waits of it is gone.
+    package func close(_ client: ConnectionID) {
+        clients[client] = nil
+        scheduler.close(client)
+    }
+
+    /// Something of a peer came in.
+    package func readable(_ peer: ReplicaID) {
+        if peers[peer.index] != nil { readablePeers.insert(peer) }
+    }
+
+    /// Something of a client came in.
+    package func readable(_ client: ConnectionID) {
+        guard clients[client]?.isListed == false else { return }
+        clients[client]?.isListed = true
+        readableClients.append(client)
+    }
+
+    /// Sets which peers are cut off.
+    package func setCut(_ peers: VoteSet) {
+        scheduler.setCut(peers)
+    }
+
+    // MARK: Messages
+
+    /// Whether something can be handled.
+    package func hasWork(includingClients: Bool) -> Bool {
+        scheduler.hasWaiting(includingClients: includingClients) || readablePeers.count > 0
+            || (includingClients && !readableClients.isEmpty)
+    }
+
+    /// Moves what came in into the queues, as far as there is room.
+    package func takeIn() {
+        guard readablePeers.count > 0 || !readableClients.isEmpty else { return }
+        var time = clock()
+        for place in peers.indices where readablePeers.contains(ReplicaID(UInt8(place))) {
+            let peer = ReplicaID(UInt8(place))
+            guard let source = peers[place]?.source else { continue }
+            if takeIn(source, of: peer) { readablePeers.remove(peer) }
+            charge(since: &time, source, to: .agreement(peer))
+        }
+        var left = partsOfClients
+        var listed: [ConnectionID] = []
+        swap(&listed, &readableClients)
+        var taken = 0
+        while taken < listed.count, left > 0 {
+            let client = listed[taken]
+            taken += 1
+            guard let source = clients[client]?.source else { continue }
+            clients[client]?.isListed = false
+            if !takeIn(source, of: client, &left) { readable(client) }
+            charge(since: &time, source, to: .client(client))
+        }
+        // Those that there was no time for go before those that had their turn.
+        if taken < listed.count { readableClients = listed[taken...] + readableClients }
+    }
+
+    /// - Returns: Whether there is nothing more to take in, for now.
+    private func takeIn(_ source: Source, of peer: ReplicaID) -> Bool {
+        for _ in 0..<partsOfConnection {
+            guard let part = source.nextPart(most: { $0.mostMessages }) else { return true }
+            let queue: IngressQueue =
+                switch part.stream {
+                case .agreement: .agreement(peer)
+                case .forwards: .forwards(peer)
+                case .bulk: .bulk(peer)
+                }
+            if !scheduler.enqueue(part.content, bytes: part.bytes, in: queue) {
+                if part.stream == .agreement { return true }
+                dropped += UInt64(part.messages)
+            }
+            source.takePart()
+        }
+        return false
+    }
+
+    private func takeIn(_ source: Source, of client: ConnectionID, _ left: inout Int) -> Bool {
+        for _ in 0..<partsOfConnection {
+            guard left > 0 else { return false }
+            guard let part = source.nextPart(most: { _ in clientMessages }),
+                scheduler.enqueue(part.content, bytes: part.bytes, in: .client(client))
+            else { return true }
+            source.takePart()
+            left -= 1
+        }
+        return false
+    }
+
+    private func charge(since time: inout Instant, _ source: Source, to queue: IngressQueue) {
+        let now = clock()
+        scheduler.charge(now.nanoseconds(since: time) + source.takeOpeningNanoseconds(), to: queue)
+        time = now
+    }
+
+    /// Takes what is handled next. Its cost is then to be charged.
+    ///
+    /// - Parameter includingClients: Whether there is room for what clients send.
+    package func next(includingClients: Bool) -> (queue: IngressQueue, part: Source.Part)? {
+        guard let taken = scheduler.next(includingClients: includingClients) else { return nil }
+        if taken.hasRoomAgain {
+            switch taken.queue {
+            case .agreement(let peer): readable(peer)
+            case .client(let client): readable(client)
+            case .forwards, .bulk: break
+            }
+        }
+        return (taken.queue, taken.element)
+    }
+
+    /// Charges a queue with what a part of it cost, in nanoseconds.
+    package func charge(_ nanoseconds: UInt64, to queue: IngressQueue) {
+        scheduler.charge(nanoseconds, to: queue)
+    }
+}
+
+extension PeerMessage.Stream {
+    /// How many messages are handled at a time: so few that no part takes much longer than a signature check or two where senders are
+    /// correct.
+    fileprivate var mostMessages: Int {
+        switch self {
+        case .agreement: 16
+        case .forwards: 1
+        case .bulk: 1
+        }
+    }
+}
