@@ -4,25 +4,28 @@ import Invariants
 ///
 /// It is inlinable for ``Held``, so that the shells' modules need not look its types up while they run.
 @usableFromInline
-struct FirstInFirstOut<Element: Sendable>: Sendable {
+package struct FirstInFirstOut<Element: Sendable>: Sendable {
     @usableFromInline var elements: [Element?] = []
     @usableFromInline var head = 0
 
-    @inlinable init() {}
+    /// Makes an empty queue.
+    @inlinable package init() {}
 
     /// How many elements are in the queue.
-    @inlinable var count: Int { elements.count - head }
+    @inlinable package var count: Int { elements.count - head }
 
     /// The element that was put in first.
-    @inlinable var first: Element? { head < elements.count ? elements[head] : nil }
+    @inlinable package var first: Element? { head < elements.count ? elements[head] : nil }
 
+    /// Puts an element at the end.
     @inlinable
-    mutating func append(_ element: Element) {
+    package mutating func append(_ element: Element) {
         elements.append(element)
     }
 
+    /// Removes the first element, of which there is one.
     @inlinable
-    mutating func removeFirst() {
+    package mutating func removeFirst() {
         invariant(head < elements.count, "an empty queue has no first element")
         elements[head] = nil
         head += 1
@@ -49,7 +52,7 @@ struct FirstInFirstOut<Element: Sendable>: Sendable {
 extension FirstInFirstOut: Sequence {
     /// The elements in the order in which they were put in.
     @usableFromInline
-    func makeIterator() -> AnyIterator<Element> {
+    package func makeIterator() -> AnyIterator<Element> {
         var rest = elements[head...].makeIterator()
         return AnyIterator { rest.next() ?? nil }
     }

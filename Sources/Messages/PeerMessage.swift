@@ -59,6 +59,15 @@ public enum PeerMessage: Sendable {
         }
     }
 
+    /// Where it waits.
+    public var stream: Stream {
+        switch self {
+        case .forward: .forwards
+        case .catchUp, .stateRequest, .stateAnswer: .bulk
+        default: .agreement
+        }
+    }
+
     /// Reads the message that is the whole of `range`.
     ///
     /// - Throws: ``MalformedMessage`` for bytes that no correct replica sends to another.

@@ -27,6 +27,9 @@ public struct SimulationOptions: Sendable {
     /// Changes what the shells of correct replicas are asked to do, to show that the oracles notice. For tests.
     var sabotage: (@Sendable (Effect, ReplicaID) -> [Effect])?
 
+    /// What the replicas' work costs; nil when all of it takes no time, or what the seed draws.
+    public var processor: ProcessorModel?
+
     /// Puts other conditions in place of those that the seed drew. For tests.
     var redraw: (@Sendable (inout Scenario.Drawn) -> Void)?
 
@@ -72,6 +75,8 @@ public struct Scenario: Sendable {
         var retransmission: UInt64
         /// Whether few clients ask at first and at last, and all in the middle.
         var isSpike = false
+        /// Whether a client asks for the next thing as soon as it has a result.
+        var isClosedLoop = false
     }
 
     /// Everything that the seed decides apart from the faults.

@@ -23,6 +23,8 @@ final class SimulatedClient: ClientShell {
     private var operations: [Operation] = []
     private var unansweredCount = 0
     private var abandonedCount = 0
+    /// Whether it will think at once.
+    private var isThinking = false
     /// Whether the administrator has set out to change its key: it may lose operations with the one that it has.
     var isUnderChange = false
 
@@ -92,9 +94,11 @@ final class SimulatedClient: ClientShell {
 
     /// Submits some operations, unless enough wait already.
     func think() {
+        isThinking = false
         let most = load.window * load.bundle
         if !engine.isClosed, unansweredCount < most, isOnDuty {
-            for _ in 0..<random.within(1...(most - unansweredCount)) {
+            let free = most - unansweredCount
+            for _ in 0..<(load.isClosedLoop ? free : random.within(1...free)) {
                 let ticket = operations.count
                 let operation = draw()
                 operations.append(Operation(operation: operation, called: world.now))
@@ -107,7 +111,15 @@ final class SimulatedClient: ClientShell {
             }
             flush()
         }
+        // Otherwise a result makes it think again.
+        guard !load.isClosedLoop || engine.isClosed else { return }
         world.schedule(.think(node), after: random.within(load.think))
+    }
+
+    private func thinkSoon() {
+        guard load.isClosedLoop, !isThinking else { return }
+        isThinking = true
+        world.schedule(.think(node), after: 0)
     }
 
     /// Whether the client takes part at this time: in a spike all do in the middle only.
@@ -165,6 +177,7 @@ final class SimulatedClient: ClientShell {
             )
         }
         unansweredCount -= 1
+        thinkSoon()
     }
 
     override func sessionEnded() {
@@ -177,6 +190,7 @@ final class SimulatedClient: ClientShell {
         operations[ticket].returned = world.now
         operations[ticket].result = RegisterService.value(of: result) ?? 0
         unansweredCount -= 1
+        thinkSoon()
         world.happened(self, ".", operations[ticket].result, "operation \(ticket)")
         // A read outside the order has no place in it: the check of linearizability judges it.
         guard isCorrect, let carrier = operations[ticket].carrier else { return }

@@ -18,25 +18,27 @@ final class SimulatedReplica {
 
     unowned let world: World
     private let conditions: Scenario.Conditions
-    private var engine: Replica
+    var engine: Replica
     private let configuration: ReplicaConfiguration
     private let signer: any Signer
+    /// What its work costs time on; nil when it costs none.
+    let processor: SimulatedProcessor?
     private var store: InMemoryStateStore
     private var transfer: StateTransfer
     /// What the transfer wants of this shell, kept so that not every input asks it.
     private var transferDeadline: UInt64?
     private var isTransferComplete = false
-    private var isExecuting = false
+    var isExecuting = false
     /// The batch that was executed tentatively.
     private var tentative: (mark: TentativeMark, execution: Execution, results: [[[UInt8]]])?
     private let service = RegisterService()
-    private(set) var disk = SimulatedDisk()
+    var disk = SimulatedDisk()
     private var held = Held<Effect>()
     private var heldAnswers = Held<ReadAnswer>()
     /// Where the last of the records is on which an executed batch rests. One that was not prepared here when it was executed rests on
     /// what others say, who say nothing that is not durable.
     private var executedFoundation = LogPosition.start
-    private var effects: [Effect] = []
+    var effects: [Effect] = []
     private var behaviours: BehaviourStack
     private let hasBehaviours: Bool
     private let clockOffset: UInt64
@@ -94,12 +96,16 @@ final class SimulatedReplica {
         )
         self.behaviours = BehaviourStack(behaviours, of: faulty)
         hasBehaviours = !behaviours.isEmpty
+        processor = scenario.options.processor.map {
+            SimulatedProcessor($0, of: id, node: node, limits: limits, in: world)
+        }
         clockOffset = 1_700_000_000_000_000_000 + random.within(0...scenario.conditions.clockSkew)
     }
 
     var view: View { engine.view }
     var executed: SequenceNumber { engine.executed }
     var stable: SequenceNumber { engine.stable }
+    var high: SequenceNumber { engine.high }
     var isPrimary: Bool { engine.isPrimary }
 
     /// The key that a client has here now.
@@ -108,7 +114,7 @@ final class SimulatedReplica {
     /// The periods of its behaviours, for the world to call ``behaviourTimePassed(_:)``.
     var periods: [UInt64?] { behaviours.periods }
 
-    private var clock: ClockReading {
+    var clock: ClockReading {
         ClockReading(
             monotonic: Instant(nanoseconds: world.now),
             wall: Timestamp(nanoseconds: clockOffset + world.now)
@@ -118,6 +124,7 @@ final class SimulatedReplica {
     // MARK: Inputs
 
     func receive(_ message: PeerMessage, from peer: ReplicaID) {
+        guard processor?.admits(.peer(message, from: peer)) ?? true else { return }
         guard let message = pass(message, { $0.receive($1, from: peer, as: &$2) })?.message else { return }
         switch message {
         case .stateRequest(let body): perform(transfer.onRequest(body, from: peer.index, now: world.now))
@@ -133,6 +140,7 @@ final class SimulatedReplica {
     }
 
     func receive(_ request: Unverified<Request>) {
+        guard processor?.admits(.request(request, over: connection(of: request))) ?? true else { return }
         guard let request = pass(request.claim, { $0.receive($1, as: &$2) })?.message else { return }
         engine.receive(Unverified(request), now: clock, into: &effects)
         drain()
@@ -140,15 +148,21 @@ final class SimulatedReplica {
     }
 
     func receive(_ read: ReadRequest, from client: ClientID) {
+        guard processor?.admits(.read(read, from: client)) ?? true else { return }
         engine.receive(read, from: client, now: clock, into: &effects)
         drain()
         scheduleTurn()
     }
 
     func peerConnected(_ peer: ReplicaID) {
+        guard processor?.admits(.connected(peer)) ?? true else { return }
         engine.peerConnected(peer, now: clock, into: &effects)
         drain()
         scheduleTurn()
+    }
+
+    func takeTurn() {
+        if let processor { processor.takeTurn(self) } else { turnEnded() }
     }
 
     func turnEnded() {
@@ -161,6 +175,11 @@ final class SimulatedReplica {
         // A timer that was set for an earlier moment has taken this one's place.
         guard timer == time else { return }
         timer = nil
+        guard processor?.admits(.timer) ?? true else { return }
+        passTime()
+    }
+
+    func passTime() {
         if let deadline, deadline.nanoseconds <= world.now {
             engine.timePassed(now: clock, into: &effects)
             perform(transfer.timePassed(now: world.now))
@@ -178,37 +197,9 @@ final class SimulatedReplica {
     }
 
     func synced() {
+        guard processor?.admits(.synced) ?? true else { return }
         finishSync()
         guard isUp else { return }
-        drain()
-        scheduleTurn()
-    }
-
-    func finished(_ work: Work) {
-        let keys = world.scenario.keys
-        switch work {
-        case .request(let check, let source):
-            let verdict = Input.verdict(keys.verified(check, at: id), on: check, from: source)
-            engine.step(verdict, now: clock, into: &effects)
-        case .batch(let place, let checks):
-            let isValid = checks.allSatisfy { keys.verified($0, at: id) != nil }
-            engine.batchChecked(place, valid: isValid, now: clock, into: &effects)
-        case .checkpoint(let checkpoint):
-            guard let verified = keys.verified(checkpoint) else { return }
-            engine.checkpointVerified(verified, now: clock, into: &effects)
-        case .certificate(let certificate):
-            guard let verified = keys.verified(certificate) else { return }
-            engine.certificateVerified(verified, now: clock, into: &effects)
-        case .viewChange(let viewChange, let peer):
-            guard let verified = keys.verified(viewChange) else { return }
-            engine.viewChangeVerified(verified, from: peer, now: clock, into: &effects)
-        case .newView(let newView, let peer):
-            guard let verified = keys.verified(newView) else { return }
-            engine.newViewVerified(verified, from: peer, now: clock, into: &effects)
-        case .execution(let execution):
-            isExecuting = false
-            execute(execution)
-        }
         drain()
         scheduleTurn()
     }
@@ -227,6 +218,7 @@ final class SimulatedReplica {
         isTurnScheduled = false
         isExecuting = false
         tentative = nil
+        processor?.losePower()
     }
 
     /// Loses the disk as well.
@@ -303,7 +295,7 @@ final class SimulatedReplica {
 
     // MARK: Effects
 
-    private func drain() {
+    func drain() {
         var next = 0
         repeat {
             while next < effects.count {
@@ -317,6 +309,7 @@ final class SimulatedReplica {
             }
             // Not under an execution, which works on the state.
             if isUp, isTransferComplete, !isExecuting { perform(transfer.install(now: world.now)) }
+            if syncsAtOnce { syncAtOnce() }
         } while next < effects.count
         guard isUp else { return }
         effects.removeAll(keepingCapacity: true)
@@ -385,11 +378,17 @@ final class SimulatedReplica {
             world.keep(evidence, of: self)
         case .note(let event):
             world.note(event, by: self)
+            processor?.note(event)
         }
     }
 
     /// Does work now, or has it done later.
     private func start(_ work: Work, _ duration: ClosedRange<UInt64>) {
+        if let processor {
+            processor.charge(work)
+            carryOut(work)
+            return
+        }
         let nanoseconds = random.within(duration)
         world.schedule(.finished(node, incarnation, work), after: nanoseconds)
     }
@@ -404,7 +403,7 @@ final class SimulatedReplica {
         world.happened(self, "*", sequence.rawValue, "\(sequence) confirmed")
     }
 
-    private func execute(_ execution: Execution) {
+    func execute(_ execution: Execution) {
         let mark = execution.isTentative ? store.beginTentative() : nil
         let results = execution.results { service.execute($1, on: store) }
         if let mark {
@@ -422,6 +421,7 @@ final class SimulatedReplica {
     }
 
     private func answer(_ read: ReadRequest, _ client: ClientID, after position: LogPosition) {
+        processor?.chargeRead()
         let result = service.query(read.operation, on: store)
         let reply = result.map { ReadReply(to: read, result: $0) } ?? ReadReply(tag: read.tag, outcome: .refused)
         let answer = ReadAnswer(reply: reply, client: client, foundation: executedFoundation)
@@ -471,7 +471,8 @@ final class SimulatedReplica {
     private func letOut(_ answer: ReadAnswer) {
         if isCorrect { world.report(disk.breach(answering: answer, as: id), from: self) }
         guard let (message, delay) = pass(answer.reply, { $0.answer($1, to: answer.client, as: &$2) }) else { return }
-        world.send(.readReply(message), from: self, to: answer.client, after: delay)
+        processor?.charge(.readReply(message))
+        put(.readReply(message), to: answer.client, after: delay)
     }
 
     /// Something was written: the power may fail at once, or the disk be so fast that nothing is ever lost.
@@ -481,7 +482,7 @@ final class SimulatedReplica {
     }
 
     /// A sync is done: what waited for it goes out, unless the power fails first.
-    private func finishSync() {
+    func finishSync() {
         let taken = disk.finishSync()
         world.wrote(self)
         guard isUp else { return }
@@ -492,7 +493,7 @@ final class SimulatedReplica {
     }
 
     private func syncIfNeeded() {
-        guard let end = disk.startSync() else { return }
+        guard !syncsAtOnce, let end = disk.startSync() else { return }
         world.schedule(.synced(node, incarnation, end), after: random.within(conditions.sync))
     }
 
@@ -503,6 +504,7 @@ final class SimulatedReplica {
         switch effect {
         case .send(let message, let recipient, after: _):
             if isCorrect { watch(message) }
+            processor?.asked(recipient, for: message)
             switch recipient {
             case .replica(let peer): send(message, to: peer)
             case .others:
@@ -521,18 +523,15 @@ final class SimulatedReplica {
     }
 
     private func send(_ message: PeerMessage, to peer: ReplicaID) {
+        processor?.charge(message.disseminated(world.scenario.switches.dissemination))
         guard let (message, delay) = pass(message, { $0.send($1, to: peer, as: &$2) }) else { return }
         put(message, to: peer, after: delay)
     }
 
-    private func put(_ message: PeerMessage, to peer: ReplicaID, after delay: UInt64) {
-        let form = message.disseminated(world.scenario.switches.dissemination)
-        world.send(form, from: self, to: peer, after: delay)
-    }
-
     private func send(_ reply: Reply, to client: ClientID) {
+        processor?.charge(.reply(reply))
         guard let (message, delay) = pass(reply, { $0.reply($1, to: client, as: &$2) }) else { return }
-        world.send(.reply(message), from: self, to: client, after: delay)
+        put(.reply(message), to: client, after: delay)
     }
 
     /// Shows a message to the behaviours, and sends what they say beside.
@@ -564,14 +563,15 @@ final class SimulatedReplica {
             case .message(let message, to: let peer, after: let delay):
                 put(message, to: peer, after: delay)
             case .reply(let reply, to: let client):
-                world.send(.reply(reply), from: self, to: client, after: 0)
+                put(.reply(reply), to: client, after: 0)
             }
         }
     }
 
     // MARK: Time
 
-    private func scheduleTurn() {
+    func scheduleTurn() {
+        if let processor { return processor.wake() }
         guard !isTurnScheduled, isUp else { return }
         let delay = random.within(conditions.turn)
         if delay == 0 { return turnEnded() }

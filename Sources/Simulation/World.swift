@@ -313,7 +313,7 @@ final class World {
         case .delayedAnswer(let answer, let from, let to):
             send(answer, from: replicas[from], to: to, after: 0)
         case .turn(let node, let life):
-            if isAlive(node, life) { replicas[node].turnEnded() }
+            if isAlive(node, life) { replicas[node].takeTurn() }
         case .timer(let node, let life, let time):
             if isAlive(node, life) { replicas[node].timePassed(time) }
         case .synced(let node, let life, let position):

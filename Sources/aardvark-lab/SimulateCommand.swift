@@ -27,6 +27,8 @@ struct SimulateCommand: ParsableCommand {
               aardvark-lab simulate --seeds 1..200 --profiles equivocate-2-2,twin --protocol pbft --replicas 7
               aardvark-lab simulate --seeds 17 --profiles random --trace
               aardvark-lab simulate --seeds 17 --profiles random --shrink
+              aardvark-lab simulate --throughput
+              aardvark-lab simulate --throughput --profiles flood,client-flood --without isolated-queues
             """
     )
 
@@ -60,8 +62,13 @@ struct SimulateCommand: ParsableCommand {
     @Option(name: .customLong("protocol"), help: ArgumentHelp("pbft or aardvark.", valueName: "name"))
     var protocolName = ProtocolName.aardvark
 
-    @Option(help: ArgumentHelp("How long clients send, in steps of 0.1 ms of virtual time.", valueName: "number"))
-    var steps = 20_000
+    @Option(
+        help: ArgumentHelp(
+            "How long clients send, in steps of 0.1 ms of virtual time; 20000, or 250000 with --throughput, if left out.",
+            valueName: "number"
+        )
+    )
+    var steps: Int?
 
     @Option(help: ArgumentHelp("Processes that run at once; all processors if left out.", valueName: "number"))
     var jobs: Int?
@@ -83,6 +90,22 @@ struct SimulateCommand: ParsableCommand {
     @Flag(help: "Print a digest of each run, to compare processes and machines.")
     var digest = false
 
+    @Flag(
+        help: """
+            Give the replicas processors whose work takes time, and compare what correct clients get under each profile with what \
+            they get without faults. One seed, 1 if left out.
+            """
+    )
+    var throughput = false
+
+    @Option(
+        help: ArgumentHelp(
+            "With --throughput: leave these defences out: signed-requests, regular-view-changes, isolated-queues, flood-guard.",
+            valueName: "list"
+        )
+    )
+    var without: DefenceList?
+
     @Flag(help: "Print the report as one JSON object.")
     var json = false
 
@@ -98,9 +121,10 @@ struct SimulateCommand: ParsableCommand {
         }
         if let clients { try Self.check(clients, "--clients", in: 2...Self.mostClients) }
         if let seconds { try Self.check(seconds, "--seconds", in: 1...1_000_000) }
-        try Self.check(steps, "--steps", in: 100...100_000_000)
+        try Self.check(stepCount, "--steps", in: 100...100_000_000)
         if let jobs { try Self.check(jobs, "--jobs", in: 1...256) }
         if trace || shrink, seeds.range.count != 1 { throw ValidationError("--trace and --shrink take one seed") }
+        try validateThroughput()
         if stride < 1 { throw ValidationError("--stride is at least 1") }
     }
 
@@ -111,6 +135,7 @@ struct SimulateCommand: ParsableCommand {
     }
 
     func run() throws {
+        if throughput { return try compareThroughputs() }
         if worker { return Worker(self).run() }
         if trace || shrink { return try runOne() }
         // Whoever reads an abandoned log still knows what to run again.
@@ -130,6 +155,11 @@ struct SimulateCommand: ParsableCommand {
 
     static let mostClients = 50
 
+    /// How long clients send, in steps.
+    private static let defaultSteps = 20_000
+
+    var stepCount: Int { steps ?? Self.defaultSteps }
+
     /// How large the cluster of a seed is. Most are small, because they are fast; a few have every client that there may be.
     private func size(of seed: UInt64) -> (replicas: Int, clients: Int) {
         var random = RandomStream(seed: seed, stream: 5)
@@ -143,7 +173,7 @@ struct SimulateCommand: ParsableCommand {
     func scenario(_ seed: UInt64, keys: inout KeyCabinet) -> Scenario {
         let size = size(of: seed)
         let keys = keys.keys(replicas: size.replicas, clients: size.clients)
-        var options = SimulationOptions(switches: protocolName.switches, steps: steps)
+        var options = SimulationOptions(switches: protocolName.switches, steps: stepCount)
         options.keptFaults = faults?.places
         return Scenario(seed: seed, profile: profiles.profile(of: seed), keys: keys, options: options)
     }
@@ -158,7 +188,7 @@ struct SimulateCommand: ParsableCommand {
         if protocolName != .aardvark { words.append("--protocol \(protocolName.rawValue)") }
         if let replicas { words.append("--replicas \(replicas)") }
         if let clients { words.append("--clients \(clients)") }
-        if steps != 20_000 { words.append("--steps \(steps)") }
+        if let steps { words.append("--steps \(steps)") }
         if let places = faults ?? self.faults?.places { words.append("--faults \(FaultPlaces(places: places))") }
         if !extra.isEmpty { words.append(extra) }
         return words.joined(separator: " ")

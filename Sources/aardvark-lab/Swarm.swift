@@ -191,7 +191,7 @@ struct Swarm: Sendable {
         var arguments = [
             "simulate", "--worker", "--seeds", "\(first)..\(command.seeds.range.upperBound)", "--stride", "\(stride)",
         ]
-        arguments += ["--steps", "\(command.steps)"]
+        arguments += ["--steps", "\(command.stepCount)"]
         if let replicas = command.replicas { arguments += ["--replicas", "\(replicas)"] }
         if let clients = command.clients { arguments += ["--clients", "\(clients)"] }
         if let limit = command.seconds { arguments += ["--seconds", "\(max(limit - Int(seconds), 1))"] }
