@@ -293,6 +293,14 @@ struct ClientTable: Sendable {
         return !entries[position].isForwarded[place]
     }
 
+    /// Everything that waits may be forwarded again.
+    mutating func forgetForwards() {
+        for position in entries.indices {
+            entries[position].isOpeningForwarded = false
+            entries[position].isForwarded = entries[position].isForwarded.map { _ in false }
+        }
+    }
+
     /// The request that has waited longest among those that could be executed next, each client's first: what the request timer watches
     /// (PBFT section 4.4). A number that leaves a gap is not watched, or a client could have correct primaries replaced.
     mutating func longestWaiting() -> WatchedRequest? {
@@ -326,12 +334,11 @@ struct ClientTable: Sendable {
 
     /// A new view begins: everything that is not executed is to be proposed again, but for what NEW-VIEW chose.
     mutating func enterView(chosen batches: [Batch]) {
+        forgetForwards()
         queue = FirstInFirstOut<Int>()
         for position in entries.indices {
             entries[position].isQueued = false
             entries[position].isOpeningProposed = false
-            entries[position].isOpeningForwarded = false
-            entries[position].isForwarded = entries[position].isForwarded.map { _ in false }
             entries[position].nextProposal = entries[position].executed + 1
         }
         for request in batches.flatMap(\.requests) {

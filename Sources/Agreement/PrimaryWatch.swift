@@ -1,7 +1,6 @@
 import Messages
 
-/// What a replica keeps for the watch over the primary beside the ``PrimaryMonitor`` itself: how far the monitor was told what happened,
-/// and the measuring of round trips.
+/// What a replica keeps for the watch over the primary beside the ``PrimaryMonitor`` itself: how far the monitor was told what happened.
 struct PrimaryWatch: Sendable {
     /// A batch that was executed and that the monitor has not heard of.
     struct Executed: Sendable {
@@ -10,15 +9,6 @@ struct PrimaryWatch: Sendable {
         let operations: Int
         let isCatchUp: Bool
     }
-
-    /// A PING to a peer that is not answered.
-    private struct Question: Sendable {
-        let number: UInt64
-        let at: Instant
-    }
-
-    /// The shortest time between two answers to one peer's PINGs.
-    private static let shortestPingNanoseconds: UInt64 = 100_000_000
 
     private let pingNanoseconds: UInt64
     var monitor: PrimaryMonitor
@@ -37,17 +27,12 @@ struct PrimaryWatch: Sendable {
     private var toHandOver = FirstInFirstOut<(client: ClientID, due: Instant)>()
     private var clientsToHandOver: Set<ClientID> = []
 
-    private var questions: [Question?]
-    private var answersAllowed: [Instant]
-    private var lastQuestion: UInt64 = 0
     private var pingDue: Instant?
 
     init(_ configuration: ReplicaConfiguration) {
         let thresholds = configuration.limits.monitoring
         pingNanoseconds = thresholds.pingNanoseconds
         monitor = PrimaryMonitor(size: configuration.size, limits: configuration.limits, thresholds: thresholds)
-        questions = Array(repeating: nil, count: configuration.size.replicas)
-        answersAllowed = Array(repeating: Instant(nanoseconds: 0), count: configuration.size.replicas)
     }
 
     /// When time is wanted; nil for never.
@@ -108,35 +93,15 @@ struct PrimaryWatch: Sendable {
 
     // MARK: Round trips
 
-    /// The PING that a peer is to be sent.
-    mutating func question(to peer: ReplicaID, now: Instant) -> Ping {
-        lastQuestion += 1
-        questions[peer.index] = Question(number: lastQuestion, at: now)
+    /// A peer is asked now: all of them are again after a while.
+    mutating func asks(now: Instant) {
         pingDue = pingDue ?? now.advanced(byNanoseconds: pingNanoseconds)
-        return Ping(isAnswer: false, number: lastQuestion)
     }
 
     /// Whether the peers are to be asked now.
     mutating func mayAsk(now: Instant) -> Bool {
         guard let pingDue, pingDue <= now else { return false }
         self.pingDue = nil
-        return true
-    }
-
-    /// Whether a peer's PING is answered.
-    mutating func mayAnswer(_ peer: ReplicaID, now: Instant) -> Bool {
-        guard answersAllowed[peer.index] <= now else { return false }
-        answersAllowed[peer.index] = now.advanced(byNanoseconds: Self.shortestPingNanoseconds)
-        return true
-    }
-
-    /// A peer answered.
-    ///
-    /// - Returns: false when it was not asked.
-    mutating func answered(_ number: UInt64, by peer: ReplicaID, now: Instant) -> Bool {
-        guard let question = questions[peer.index], question.number == number else { return false }
-        questions[peer.index] = nil
-        monitor.roundTrip(now.nanoseconds(since: question.at), to: peer)
         return true
     }
 }

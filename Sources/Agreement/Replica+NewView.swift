@@ -216,6 +216,7 @@ extension Replica {
         view = newView.view
         logView = view
         isActive = true
+        suspicion = nil
         installed = complete
         newViewDeadline = nil
         viewChangeResend = nil

@@ -21,6 +21,7 @@ extension Replica {
         newViewDeadline = nil
         requestDeadline = nil
         watched = nil
+        suspicion = nil
         effects.append(.note(.leftView(for: next, because: reason)))
         let own = makeViewChange()
         viewChanges[configuration.replica.index] = own
@@ -163,7 +164,9 @@ extension Replica {
         var next = clients.longestWaiting().map(Watch.request)
         if next == nil, highestProposed > executed, stateTarget == nil { next = .batch(executed.next) }
         guard next != watched else { return }
+        if suspicion?.reason == .requestTimer { suspicion = nil }
         watched = next
+        certifiedWhenWatched = highestCertified
         hasWaitedAgain = false
         isWatchedForwarded = configuration.switches.dissemination == .primary
         // Where clients send to all, the primary may still lack what this replica has: it is handed that before it is suspected.

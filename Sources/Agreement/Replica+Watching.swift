@@ -171,7 +171,7 @@ extension Replica {
         primaryWatch?.monitor.stable(high: log.high, now: now.monotonic)
         showExecuted(now)
         guard let suspicion = primaryWatch?.monitor.suspicion else { return }
-        leaveView(for: View(view.rawValue + 1), because: suspicion.reason, now: now, into: &effects)
+        suspect(suspicion.reason, now: now, into: &effects)
     }
 
     /// What the watch wanted time for.
@@ -193,25 +193,6 @@ extension Replica {
             guard let request = clients.pending(name) else { continue }
             sendForward(request.value, into: &effects)
         }
-    }
-
-    // MARK: Round trips
-
-    /// Asks a peer for an answer, by which the round trip to it is measured.
-    mutating func ping(_ peer: ReplicaID, now: ClockReading, into effects: inout [Effect]) {
-        guard let question = primaryWatch?.question(to: peer, now: now.monotonic) else { return }
-        effects.append(.send(.ping(question), to: .replica(peer), after: .start))
-    }
-
-    mutating func onPing(_ ping: Ping, from peer: ReplicaID, now: ClockReading, into effects: inout [Effect]) {
-        if ping.isAnswer {
-            if primaryWatch?.answered(ping.number, by: peer, now: now.monotonic) == true { return }
-        } else if primaryWatch?.mayAnswer(peer, now: now.monotonic) == true {
-            let answer = Ping(isAnswer: true, number: ping.number)
-            effects.append(.send(.ping(answer), to: .replica(peer), after: .start))
-            return
-        }
-        drop(.uselessPing, into: &effects)
     }
 }
 

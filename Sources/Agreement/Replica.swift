@@ -58,6 +58,14 @@ public struct Replica: ~Copyable {
     var hasWaitedAgain = false
     /// Whether the primary was handed the watched request, where clients send to all replicas themselves.
     var isWatchedForwarded = false
+    /// What was certified when the request timer was started.
+    var certifiedWhenWatched = SequenceNumber.zero
+    /// Why this replica would leave its view if it hears enough peers.
+    var suspicion: PendingSuspicion?
+    /// How often a suspicion was given up in a row, and what was executed at the last time.
+    var forgivenDoublings: UInt64 = 0
+    var executedWhenForgiven = SequenceNumber.zero
+    var pings: Pings
     /// The numbers of proposals of which requests are missing here, and when those are asked for.
     var awaiting: [SequenceNumber] = []
     var requestFetch: Instant?
@@ -147,6 +155,7 @@ public struct Replica: ~Copyable {
             admission = Admission(window: limits.clientWindow, limits: limits.resending)
         }
         if configuration.switches.regularViewChanges { primaryWatch = PrimaryWatch(configuration) }
+        pings = Pings(size: configuration.size)
         reported = Array(repeating: .zero, count: configuration.size.replicas)
         catchUpAllowed = Array(repeating: Instant(nanoseconds: 0), count: configuration.size.replicas)
     }
@@ -173,7 +182,7 @@ public struct Replica: ~Copyable {
 
     /// When ``timePassed(now:into:)`` wants to be called; nil for never.
     public var deadline: Instant? {
-        let ofRequests = Self.earlier(requestDeadline, requestFetch)
+        let ofRequests = Self.earlier(Self.earlier(requestDeadline, requestFetch), suspicion?.nextAsk)
         let ofViewChanges = Self.earlier(newViewDeadline, viewChangeResend)
         let others = Self.earlier(ofRequests, ofViewChanges)
         return Self.earlier(Self.earlier(stallDeadline, primaryWatch?.deadline), others)
@@ -194,6 +203,7 @@ public struct Replica: ~Copyable {
         into effects: inout [Effect]
     ) {
         invariant(configuration.size.contains(peer) && peer != configuration.replica, "a peer that is none")
+        noteHeard(peer)
         switch message {
         case .prePrepare(let prePrepare): onPrePrepare(prePrepare, from: peer, now: now, into: &effects)
         case .digestPrePrepare(let proposal): onDigestPrePrepare(proposal, from: peer, now: now, into: &effects)
@@ -229,6 +239,7 @@ public struct Replica: ~Copyable {
         judgePrimary(now: now, into: &effects)
         watchForStall(now)
         watchRequests(now)
+        pursueSuspicion(now: now, into: &effects)
     }
 
     /// ``deadline`` has come.
@@ -247,15 +258,12 @@ public struct Replica: ~Copyable {
         if let due = requestFetch, due <= now.monotonic {
             fetchRequests(into: &effects)
         }
-        if let due = requestDeadline, due <= now.monotonic, !waitAgain(sinceDue: due, now: now),
-            !forwardWatched(now: now, into: &effects)
-        {
-            leaveView(for: View(view.rawValue + 1), because: .requestTimer, now: now, into: &effects)
-        }
+        onRequestTimer(now: now, into: &effects)
         passWatchTime(now: now, into: &effects)
         watchForStall(now)
         watchRequests(now)
         judgePrimary(now: now, into: &effects)
+        pursueSuspicion(now: now, into: &effects)
     }
 
     // MARK: What the parts share

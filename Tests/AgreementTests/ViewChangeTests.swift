@@ -85,6 +85,8 @@ struct ViewChangeTests {
         #expect(replica.view == View(0))
         replica.time += timeout
         replica.passTime()
+        for peer: UInt8 in [2, 3] { replica.receive(.ping(Ping(isAnswer: false, number: 1)), from: peer) }
+        replica.endTurn()
         #expect(replica.view == View(1))
     }
 

@@ -48,6 +48,9 @@ public struct FloodGuard: Sendable {
         var compared = 0
         /// The highest sequence number that it has named.
         var named = SequenceNumber.zero
+        /// How many of its latest offences were numbers far ahead, and since when.
+        var unvouched: UInt64 = 0
+        var unvouchedSince = Instant(nanoseconds: 0)
     }
 
     private let size: ClusterSize
@@ -90,8 +93,10 @@ public struct FloodGuard: Sendable {
     /// - Returns: Who is cut off for it, and who comes back in its place.
     public mutating func count(_ offence: Offence, from peer: ReplicaID, now: Instant) -> [Change] {
         invariant(size.contains(peer) && peer != replica, "a peer that is none")
-        let price = 1_000_000_000 / limits.offencesPerSecond + 1
-        let budget = limits.offenceBudget * price
+        if offence == .farOutsideWindow {
+            if peers[peer.index].unvouched == 0 { peers[peer.index].unvouchedSince = now }
+            peers[peer.index].unvouched += 1
+        }
         // Twice the budget at most is remembered: who floods no more is not punished for ever.
         let spent = min(peers[peer.index].wholeAt.nanoseconds(since: now) + price, 2 * budget)
         peers[peer.index].wholeAt = now.advanced(byNanoseconds: spent)
@@ -112,9 +117,43 @@ public struct FloodGuard: Sendable {
     public mutating func isFarOutside(_ sequence: SequenceNumber, from peer: ReplicaID, high: SequenceNumber) -> Bool {
         peers[peer.index].named = max(peers[peer.index].named, sequence)
         guard sequence > high else { return false }
+        return isFar(sequence, high)
+    }
+
+    private func isFar(_ sequence: SequenceNumber, _ high: SequenceNumber) -> Bool {
         let vouched = peers.map(\.named).sorted(by: >)[size.faults]
         return sequence.rawValue - max(high, min(vouched, sequence)).rawValue > window
     }
+
+    /// When this replica was cut off from the others and comes back, the first link that does so brings numbers that no other peer has
+    /// named yet. Once others have, they were no offences: this takes them back, and a cut that they were the reason of. Only within a
+    /// second, or a flooder's numbers would come true sooner or later.
+    ///
+    /// - Parameters:
+    ///   - high: My high water mark.
+    ///   - now: The monotonic clock.
+    public mutating func takeBackVouched(high: SequenceNumber, now: Instant) -> [Change] {
+        var changes: [Change] = []
+        for peer in size.members where peers[peer.index].unvouched > 0 {
+            let isLate = now.nanoseconds(since: peers[peer.index].unvouchedSince) > 1_000_000_000
+            guard isLate || peers[peer.index].named <= high || !isFar(peers[peer.index].named, high) else { continue }
+            let count = peers[peer.index].unvouched
+            peers[peer.index].unvouched = 0
+            if isLate { continue }
+            peers[peer.index].compared = max(0, peers[peer.index].compared - Int(clamping: count))
+            let (price, overflow) = count.multipliedReportingOverflow(by: price)
+            peers[peer.index].wholeAt = peers[peer.index].wholeAt.before(nanoseconds: overflow ? .max : price)
+            guard peers[peer.index].cutUntil != nil, peers[peer.index].wholeAt.nanoseconds(since: now) <= budget
+            else { continue }
+            lift(peer, into: &changes)
+            peers[peer.index].nextCutNanoseconds = limits.shortestCutNanoseconds
+        }
+        return changes
+    }
+
+    /// What one offence takes of the budget, in nanoseconds until the budget is whole again.
+    private var price: UInt64 { 1_000_000_000 / limits.offencesPerSecond + 1 }
+    private var budget: UInt64 { limits.offenceBudget * price }
 
     /// A peer went down, or came up: it counts among those that are cut off, which may be f together.
     public mutating func setDown(_ peer: ReplicaID, _ isDown: Bool) -> [Change] {

@@ -50,9 +50,9 @@ package struct FloodWatch: Sendable {
     package mutating func begins(_ message: PeerMessage, from peer: ReplicaID, high: SequenceNumber, now: Instant) {
         source = (peer, message.isVote)
         if case .catchUp = message { expected[peer.index] = max(expected[peer.index], repetitions) }
-        if let sequence = message.ordered, floodGuard.isFarOutside(sequence, from: peer, high: high) {
-            count(.farOutsideWindow, of: peer, now: now)
-        }
+        guard let sequence = message.ordered else { return }
+        if floodGuard.isFarOutside(sequence, from: peer, high: high) { count(.farOutsideWindow, of: peer, now: now) }
+        changes += floodGuard.takeBackVouched(high: high, now: now)
     }
 
     /// The message of ``begins(_:from:high:now:)`` was handled.

@@ -189,6 +189,35 @@ struct FloodGuardTests {
         }
     }
 
+    @Test(arguments: [(0.2, true), (1.5, false)])
+    func `the first to bring the news after an isolation has its cut back when another brings them too`(
+        delay: Double,
+        isTakenBack: Bool
+    ) throws {
+        var guardian = try Self.guarded()
+        let high = SequenceNumber(300)
+        var changes: [FloodGuard.Change] = []
+        func name(_ sequence: UInt64, _ peer: UInt8, at seconds: Double) {
+            let now = Self.at(seconds: seconds)
+            if guardian.isFarOutside(SequenceNumber(sequence), from: ReplicaID(peer), high: high) {
+                changes += guardian.count(.farOutsideWindow, from: ReplicaID(peer), now: now)
+            }
+            changes += guardian.takeBackVouched(high: high, now: now)
+        }
+        // What one link has held back: three messages of each of a thousand batches.
+        for message: UInt64 in 0..<3000 { name(10_000 + message / 3, 1, at: 100 + Double(message) / 1e5) }
+        #expect(guardian.cutPeers.contains(ReplicaID(1)))
+        changes = []
+        name(10_990, 2, at: 100 + delay)
+        // What comes true later may be a flood all the same.
+        #expect(changes == (isTakenBack ? [.lifted(ReplicaID(1))] : []))
+        #expect(guardian.cutPeers.contains(ReplicaID(1)) == !isTakenBack)
+        guard isTakenBack else { return }
+        // Its budget is whole, but for what the others named at once.
+        let later = Self.offend(&guardian, 1, perSecond: 900, from: 101, seconds: 1)
+        #expect(later.isEmpty)
+    }
+
     // MARK: Everything together
 
     @Test(arguments: 0..<10)
