@@ -309,13 +309,18 @@ final class ReplicaCore {
         for next in steps {
             switch next {
             case .ask(let body, let peer): send(.stateRequest(body), to: .replica(ReplicaID(UInt8(peer))), now)
-            case .answer(let body, let peer): send(.stateAnswer(body), to: .replica(ReplicaID(UInt8(peer))), now)
+            case .answer(let body, let peer):
+                counters.stateBytesServed += UInt64(body.count)
+                send(.stateAnswer(body), to: .replica(ReplicaID(UInt8(peer))), now)
             case .accuse(let peer, _):
                 counters.badStateAnswers += 1
                 outlet?.invalid(of: ReplicaID(UInt8(peer)))
             case .installed(let checkpoint):
                 // What was being computed belongs to a state that is gone.
                 checkpointing = Checkpointing()
+                if let root = store.root(ofCheckpoint: checkpoint) {
+                    lastCheckpoint = (SequenceNumber(checkpoint), root)
+                }
                 step(.stateInstalled(SequenceNumber(checkpoint), records: storage.systemRecords), now)
             }
         }
@@ -571,6 +576,7 @@ final class ReplicaCore {
             high: engine.high,
             connectedPeers: connectedPeers,
             counters: counters.named + [
+                .init("state_bytes_fetched", transfer.bytesFetched),
                 .init("signatures_checked", verifier.signaturesChecked + counters.signaturesChecked),
                 .init("macs_checked", verifier.macsChecked),
                 .init("checkpoint_sequence", lastCheckpoint?.sequence.rawValue ?? 0, .gauge),

@@ -6,6 +6,7 @@ struct ReplicaCounters {
     var badCheckpointSignatures: UInt64 = 0
     var badViewChangeSignatures: UInt64 = 0
     var badStateAnswers: UInt64 = 0
+    var stateBytesServed: UInt64 = 0
     /// Of misbehaviour, as it was handed to the operator, and as it turned out to prove nothing.
     var evidence: UInt64 = 0
     var flawedEvidence: UInt64 = 0
@@ -72,6 +73,7 @@ struct ReplicaCounters {
             .init("views_left", viewsLeft.values.reduce(0, +)),
             .init("views_entered", viewsEntered),
             .init("state_transfers", stateTransfers),
+            .init("state_bytes_served", stateBytesServed),
             .init("stalls", stalls),
             .init("clients_blacklisted", blacklistedClients),
             .init("forwarders_blacklisted", blacklistedReplicas),

@@ -38,6 +38,12 @@ public final class StateTransfer {
     /// When a fetch that found nobody to ask begins again.
     private var retry: UInt64?
 
+    /// Of fetches that are over.
+    private var earlierBytes: UInt64 = 0
+
+    /// How many bytes of state were fetched and verified so far.
+    public var bytesFetched: UInt64 { earlierBytes &+ (fetch?.progress.bytes ?? 0) }
+
     /// Whether everything was fetched: the owner calls ``install(now:)`` as soon as nothing else works on the state.
     public private(set) var isComplete = false
 
@@ -179,7 +185,7 @@ public final class StateTransfer {
         case .incomplete:
             return steps(fetch?.advance(to: now), now)
         case .installed:
-            fetch = nil
+            end()
             later = nil
             return [.installed(target.checkpoint)]
         case .overtaken:
@@ -187,9 +193,14 @@ public final class StateTransfer {
                 start(later, now)
                 return steps(fetch?.retarget(to: later, at: now), now)
             }
-            fetch = nil
+            end()
             return []
         }
+    }
+
+    private func end() {
+        earlierBytes = bytesFetched
+        fetch = nil
     }
 
     private func steps(_ effects: [StateFetch.Effect]?, _ now: UInt64) -> [Step] {

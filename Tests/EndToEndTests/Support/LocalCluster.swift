@@ -91,6 +91,7 @@ struct Status: Decodable {
         let highWaterMark: UInt64?
         let connectedPeers: [Int]?
         let counters: [String: UInt64]?
+        let gauges: [String: UInt64]?
     }
 
     let `protocol`: String
