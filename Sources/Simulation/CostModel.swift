@@ -54,6 +54,8 @@ public struct ProcessorModel: Sendable {
     public var isolatedQueues: Bool
     /// Whether peers that flood are cut off; only where there are queues apart.
     public var floodGuard = true
+    /// The shares of the queues, and what a flood is.
+    var limits = RobustnessLimits()
 
     /// Describes processors.
     public init(costs: CostModel = CostModel(), isolatedQueues: Bool) {

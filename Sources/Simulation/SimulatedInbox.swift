@@ -103,7 +103,7 @@ enum SimulatedInbox {
 
     init(_ model: ProcessorModel, size: ClusterSize, switches: ProtocolSwitches, meter: ProcessorMeter) {
         if model.isolatedQueues {
-            self = .isolated(IsolatedInbox(model.costs, size: size, switches: switches, meter: meter))
+            self = .isolated(IsolatedInbox(model, size: size, switches: switches, meter: meter))
         } else {
             self = .single(SingleInbox(model.costs, meter: meter))
         }
@@ -133,14 +133,14 @@ final class IsolatedInbox {
     private var peers: [SimulatedLink] = []
     private var clients: [ConnectionID: SimulatedLink] = [:]
 
-    init(_ costs: CostModel, size: ClusterSize, switches: ProtocolSwitches, meter: ProcessorMeter) {
-        self.costs = costs
+    init(_ model: ProcessorModel, size: ClusterSize, switches: ProtocolSwitches, meter: ProcessorMeter) {
+        costs = model.costs
         self.meter = meter
         let isSigned = switches.requestAuthentication == .signature
         // Virtual time stands still while something is taken in; the links say what it costs.
         queues = IsolatedQueues(
             size: size,
-            limits: RobustnessLimits().scheduling,
+            limits: model.limits.scheduling,
             clientMessages: isSigned ? 1 : 8
         ) { Instant(nanoseconds: 0) }
         for peer in size.members {

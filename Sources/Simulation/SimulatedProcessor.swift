@@ -74,7 +74,7 @@ final class SimulatedProcessor {
             size: scenario.keys.size,
             replica: replica,
             limits: limits,
-            flooding: RobustnessLimits().flooding
+            flooding: model.limits.flooding
         )
     }
 

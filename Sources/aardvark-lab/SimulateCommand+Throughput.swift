@@ -15,6 +15,9 @@ extension SimulateCommand {
         if seeds.range.count != 1, seeds.description != SeedRange(1...100).description {
             throw ValidationError("--throughput takes one seed")
         }
+        if !(1...100).contains(processorShare) {
+            throw ValidationError("--processor-share is \(processorShare), but has to be 1 to 100")
+        }
         if trace || shrink || faults != nil || seconds != nil {
             throw ValidationError("--throughput goes with none of --trace, --shrink, --faults and --seconds")
         }
@@ -25,11 +28,8 @@ extension SimulateCommand {
         }
     }
 
-    /// Two seconds, of which the first does not count.
+    /// Two seconds.
     private static let leastThroughputSteps = 20_000
-
-    /// Five grace periods of a primary, where nothing else is asked for.
-    private static let throughputSteps = 250_000
 
     /// Compares what correct clients get with and without each profile.
     func compareThroughputs() throws {
@@ -48,6 +48,7 @@ extension SimulateCommand {
             clients: comparison.keys.clients.count,
             window: comparison.trial.window,
             seed: comparison.trial.seed,
+            processorPercent: processorShare,
             virtualSeconds: Double(comparison.trial.steps) * Double(Scenario.stepNanoseconds) / 1e9,
             floorPercent: comparison.isJudged ? ThroughputComparison.floorPercent : nil,
             lines: lines
@@ -65,10 +66,13 @@ extension SimulateCommand {
     private func makeComparison() -> ThroughputComparison {
         var trial = ThroughputTrial(
             switches: protocolName.switches,
-            processor: ProcessorModel(isolatedQueues: protocolName == .aardvark)
+            processor: ProcessorModel(
+                costs: CostModel().onProcessorShare(percent: processorShare),
+                isolatedQueues: protocolName == .aardvark
+            )
         )
         trial.seed = seeds.range.lowerBound
-        trial.steps = steps ?? Self.throughputSteps
+        if let steps { trial.steps = steps }
         for defence in without?.defences ?? [] { defence.remove(from: &trial) }
         var keys = KeyCabinet(scheme: trial.switches.requestAuthentication)
         return ThroughputComparison(

@@ -64,7 +64,7 @@ struct SimulateCommand: ParsableCommand {
 
     @Option(
         help: ArgumentHelp(
-            "How long clients send, in steps of 0.1 ms of virtual time; 20000, or 250000 with --throughput, if left out.",
+            "How long clients send, in steps of 0.1 ms of virtual time; 20000, or 1000000 with --throughput, if left out.",
             valueName: "number"
         )
     )
@@ -97,6 +97,14 @@ struct SimulateCommand: ParsableCommand {
             """
     )
     var throughput = false
+
+    @Option(
+        help: ArgumentHelp(
+            "With --throughput: how much of a processor each replica has, 1 to 100.",
+            valueName: "percent"
+        )
+    )
+    var processorShare: UInt64 = 10
 
     @Option(
         help: ArgumentHelp(

@@ -9,16 +9,27 @@ struct IsolatedIngressTests {
     /// A connection of which the frames are in memory.
     private final class Frames: FrameSource {
         private var frames: [[UInt8]]
+        /// How long each takes to open.
+        private let opening: UInt64
+        private var opened: UInt64 = 0
 
-        init(_ frames: [[UInt8]]) {
+        init(_ frames: [[UInt8]], opening: UInt64 = 0) {
             self.frames = frames.reversed()
+            self.opening = opening
         }
 
         var count: Int { frames.count }
 
-        func nextFrame() -> [UInt8]? { frames.popLast() }
+        func nextFrame() -> [UInt8]? {
+            guard let frame = frames.popLast() else { return nil }
+            opened += opening
+            return frame
+        }
 
-        func takeOpeningNanoseconds() -> UInt64 { 0 }
+        func takeOpeningNanoseconds() -> UInt64 {
+            defer { opened = 0 }
+            return opened
+        }
 
         func add(_ frame: [UInt8]) { frames.insert(frame, at: 0) }
     }
@@ -112,6 +123,28 @@ struct IsolatedIngressTests {
                 ingress.charge(60_000, to: queue)
             }
         }
+    }
+
+    @Test func `what is dear to open alone is left where it is while others wait`() throws {
+        let ingress = try Self.makeIngress()
+        let flood = Frames((0..<1_000).map { _ in Self.frame([Self.forwardType]) }, opening: 100_000)
+        ingress.open(flood, of: ReplicaID(1), as: ConnectionID(1))
+        ingress.readable(ReplicaID(1))
+        let longRequests = Frames((0..<1_000).map { _ in Self.frame([1]) }, opening: 100_000)
+        #expect(ingress.open(longRequests, as: ConnectionID(8)))
+        ingress.readable(ConnectionID(8))
+        #expect(ingress.open(Frames([Self.frame([1])]), as: ConnectionID(9)))
+        ingress.readable(ConnectionID(9))
+        for _ in 0..<10 { ingress.takeIn() }
+        // One round is worth 250 microseconds of the peer's agreement, and 50 of a client's.
+        #expect((1...5).contains(1_000 - flood.count))
+        #expect((1...3).contains(1_000 - longRequests.count))
+        // When nothing else is left to do, all of it is taken.
+        while ingress.hasWork(includingClients: true) {
+            ingress.takeIn()
+            while ingress.next(includingClients: true) != nil {}
+        }
+        #expect(flood.count == 0 && longRequests.count == 0)
     }
 
     @Test

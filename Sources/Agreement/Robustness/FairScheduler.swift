@@ -117,6 +117,18 @@ public struct FairScheduler<Element: Sendable>: Sendable {
         count > (includingClients ? 0 : clients.count)
     }
 
+    /// Whether a peer has used up its share of agreement for now while something waits. Then what it sends is better left where it is,
+    /// since to take it in costs time as well.
+    mutating func isSpent(_ peer: ReplicaID) -> Bool {
+        count > 0 && agreement.isSpent(peer.index, round: round)
+    }
+
+    /// Whether a client has had more than its turn while something waits. A client's turn is hardly more than one request, so that a little
+    /// more does not count.
+    mutating func isSpent(_ client: ConnectionID) -> Bool {
+        count > 0 && clients.isInDebt(client)
+    }
+
     /// Puts a message at the end of a queue.
     ///
     /// - Parameters:

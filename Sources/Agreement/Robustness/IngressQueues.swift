@@ -116,6 +116,12 @@ struct PeerQueues<Element: Sendable>: Sendable {
         accounts[place].setQuantum(quantum * Int64(percent) / 100)
     }
 
+    /// Whether a replica has used up its share of this round.
+    mutating func isSpent(_ place: Int, round: UInt64) -> Bool {
+        accounts[place].enter(round)
+        return !accounts[place].hasCredit
+    }
+
     mutating func append(_ element: Element, bytes: Int, of place: Int, round: UInt64) -> Bool {
         guard queues[place].append(element, bytes: bytes) else { return false }
         self.bytes += bytes
@@ -220,6 +226,11 @@ struct ClientQueues<Element: Sendable>: Sendable {
             return account.hasCredit
         }
 
+        mutating func isInDebt(round: UInt64) -> Bool {
+            account.enter(round)
+            return account.roundsUntilCredit > 2
+        }
+
         mutating func charge(_ cost: Int64, mostDebt: Int64, round: UInt64) {
             account.enter(round)
             account.charge(cost, mostDebt: mostDebt)
@@ -287,6 +298,11 @@ struct ClientQueues<Element: Sendable>: Sendable {
 
     mutating func charge(_ cost: Int64, to connection: ConnectionID, mostDebt: Int64) {
         connections[connection]?.charge(cost, mostDebt: mostDebt, round: round)
+    }
+
+    /// Whether a connection owes more than one turn brings it.
+    mutating func isInDebt(_ connection: ConnectionID) -> Bool {
+        connections[connection]?.isInDebt(round: round) ?? false
     }
 
     /// Takes a message of the connection whose turn it is: until its credit is used up, then of the next one.

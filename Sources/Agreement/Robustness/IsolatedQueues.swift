@@ -42,7 +42,8 @@ package struct IngressPart<Content: Sendable>: Sendable {
 /// their own for each peer and for the clients).
 ///
 /// Parts are taken out of connections as long as their queues have room. A connection whose queue is full is not emptied any more, which
-/// holds up its other end. Forwards and bulk that find no room are dropped, since the same connection carries agreement.
+/// holds up its other end; nor is one of which the owner has used up its share while something waits, since to take in costs time as well,
+/// whatever becomes of it. Forwards and bulk that find no room are dropped, since the same connection carries agreement.
 package final class IsolatedQueues<Source: IngressSource> {
     /// How many parts of one connection, and of all clients together, are taken in at a time.
     private let partsOfConnection = 128
@@ -176,6 +177,7 @@ package final class IsolatedQueues<Source: IngressSource> {
     /// - Returns: Whether there is nothing more to take in, for now.
     private func takeIn(_ source: Source, of peer: ReplicaID) -> Bool {
         for _ in 0..<partsOfConnection {
+            if scheduler.isSpent(peer) { return false }
             guard let part = source.nextPart(most: { $0.mostMessages }) else { return true }
             let queue: IngressQueue =
                 switch part.stream {
@@ -188,17 +190,19 @@ package final class IsolatedQueues<Source: IngressSource> {
                 dropped += UInt64(part.messages)
             }
             source.takePart()
+            scheduler.charge(source.takeOpeningNanoseconds(), to: .agreement(peer))
         }
         return false
     }
 
     private func takeIn(_ source: Source, of client: ConnectionID, _ left: inout Int) -> Bool {
         for _ in 0..<partsOfConnection {
-            guard left > 0 else { return false }
+            if left == 0 || scheduler.isSpent(client) { return false }
             guard let part = source.nextPart(most: { _ in clientMessages }),
                 scheduler.enqueue(part.content, bytes: part.bytes, in: .client(client))
             else { return true }
             source.takePart()
+            scheduler.charge(source.takeOpeningNanoseconds(), to: .client(client))
             left -= 1
         }
         return false
