@@ -5,7 +5,6 @@ import Foundation
 import Invariants
 import Lab
 import Messages
-import UnixSignals
 import Workloads
 
 /// `aardvark-lab attack`: real replicas under attack.
@@ -104,65 +103,22 @@ struct AttackCommand: AsyncParsableCommand {
     var json = false
 
     func validate() throws {
-        for (value, range, name) in [
+        try checkRanges([
             (replicas, 4...13, "--replicas"), (seconds, 1...3_600, "--seconds"), (repeats, 1...100, "--repeat"),
             (clients, 1...1_000, "--clients"), (faultyClients, 1...99, "--faulty-clients"),
             (window, 1...64, "--window"), (bundle, 1...64, "--bundle"),
-        ] {
-            guard let value, !range.contains(value) else { continue }
-            throw ValidationError("\(name) is \(range.lowerBound) to \(range.upperBound)")
-        }
+        ])
         if scenario != nil, seconds != nil || clients != nil {
             throw ValidationError("A scenario says itself how long an attack is, and how many clients there are.")
         }
     }
 
     func run() async throws {
-        let plan = try makePlan()
-        let resultsPath = "\(output)/results.json"
-        guard !FileAccess.exists(resultsPath) else {
-            throw OperatorError(.cannotCreate, "\(resultsPath): the file exists already and is not overwritten")
-        }
-        // From here on, so that no signal ends this process without its runs and machines.
-        let signals = await UnixSignalsSequence(trapping: .sigint, .sigterm, .sighup)
-        let work = Task { () async throws -> AttackResults in
-            var line = LiveLine()
-            defer { line.clear() }
-            return try await plan.run { text in
-                if Console.errorIsTerminal { line.show(text) } else { Console.note(text) }
-            }
-        }
-        let watching = Task { for await _ in signals { work.cancel() } }
-        defer { watching.cancel() }
-        let results: AttackResults
-        do {
-            results = try await work.value
-        } catch is CancellationError {
-            throw OperatorError(.unavailable, "stopped before the first run was over; all processes are ended")
-        }
-        let contents = try results.json()
-        try FileAccess.create(
-            resultsPath,
-            what: "results file",
-            mode: 0o644,
-            contents: String(decoding: contents, as: UTF8.self)
-        )
-        let report = AttackReport(results)
-        try report.write(to: output)
-        print(json ? String(decoding: contents, as: UTF8.self) : report.terminal)
-        if !report.passed { throw ExitCode(3) }
-        if let stopped = results.stopped {
-            throw OperatorError(.unavailable, "not all runs took place: \(stopped); \(output) has what they showed")
-        }
+        try await makePlan().carryOut(json: json) { $0.terminal }
     }
 
     private func makePlan() throws -> AttackPlan {
-        let programs = URL(filePath: Console.executablePath).deletingLastPathComponent().path
-        var plan = AttackPlan(
-            programs: programs,
-            output: output,
-            command: (["aardvark-lab"] + CommandLine.arguments.dropFirst()).joined(separator: " ")
-        )
+        var plan = AttackPlan(output: output)
         if let scenario { try take(scenario, into: &plan) }
         if let protocolNames {
             plan.protocols = try protocolNames.split(separator: ",").map { try Self.variant(String($0)) }

@@ -9,7 +9,7 @@ struct LabCommand: AsyncParsableCommand {
         commandName: "aardvark-lab",
         abstract: "Tries to break the replication protocol, and says whether it held.",
         subcommands: [
-            AttackCommand.self, ByzantineCommand.self, ByzantineClientCommand.self, LoadCommand.self,
+            AttackCommand.self, PaperCommand.self, ByzantineCommand.self, ByzantineClientCommand.self, LoadCommand.self,
             SimulateCommand.self, ReplayCommand.self, ProfilesCommand.self, CheckpointCommand.self,
             ReportCommand.self, CleanCommand.self,
         ]

@@ -242,10 +242,13 @@ private func line(of part: String, in text: String) throws -> Int {
         try await busy.checkEndpointsAreFree()
     }
 
-    @Test func `the example that comes with the sources is valid`() throws {
+    @Test func `the example that comes with the sources is valid, and what init writes`() throws {
         let root = URL(filePath: #filePath).deletingLastPathComponent().deletingLastPathComponent()
             .deletingLastPathComponent()
-        let file = try ClusterFile(path: root.appending(path: "Config/cluster.example.yaml").path)
+        let path = root.appending(path: "Config/cluster.example.yaml").path
+        let file = try ClusterFile(path: path)
+        let text = try String(contentsOfFile: path, encoding: .utf8)
+        #expect(text.hasSuffix(file.render()))
         #expect(Set(file.replicas.map(\.clientEndpoint.host)).count == 4)
         #expect(file.protocolName == .aardvark)
     }

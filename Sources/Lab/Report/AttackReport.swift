@@ -24,6 +24,12 @@ package struct AttackReport {
         return parts.joined(separator: "\n\n")
     }
 
+    /// The tables that hold ours against published figures, for a terminal, without a line break at the end.
+    package var besideThePapers: String {
+        ([tables.peaks.plain, comparison.plain] + tables.cautions.map { "Note: \($0)." }
+            + tables.complaints.map { "FAILED: \($0)" }).joined(separator: "\n\n")
+    }
+
     /// The tables in Markdown, with machine, commit and command.
     package var markdown: String {
         var parts = ["# Benchmark under attack", facts.map { "- \($0.0): \($0.1)" }.joined(separator: "\n")]

@@ -8,6 +8,8 @@ import Workloads
 package struct AttackPlan: Sendable {
     /// The protocols that take turns.
     package var protocols: [ProtocolVariant] = [.pbft, .aardvark]
+    /// Protocols that take turns with those where nothing attacks: for what a measure costs.
+    package var ablations: [ProtocolVariant] = []
     /// The profiles, each with each protocol.
     package var profiles: [Profile] = []
     /// n.
@@ -58,6 +60,11 @@ package struct AttackPlan: Sendable {
         return Scenario.Phases(warmup: 2, faultFree: rest, attack: seconds, after: rest)
     }
 
+    /// The protocols that take turns under a profile.
+    func variants(under profile: Profile) -> [ProtocolVariant] {
+        profile.name == "none" ? protocols + ablations : protocols
+    }
+
     /// How many correct clients send during the attack of a profile.
     func load(under profile: Profile) -> [Scenario.LoadPart] {
         if let load { return load }
@@ -96,7 +103,7 @@ package struct AttackPlan: Sendable {
             guard !runs.isEmpty else { throw error }
             stopped = error.sentence
         }
-        let planned = profiles.count * repeats * protocols.count
+        let planned = profiles.reduce(0) { $0 + repeats * variants(under: $1).count }
         return AttackResults(
             startedAt: startedAt,
             machine: machine,
@@ -118,7 +125,7 @@ package struct AttackPlan: Sendable {
     ) async throws {
         for profile in profiles {
             for repetition in 1...repeats {
-                for variant in protocols {
+                for variant in variants(under: profile) {
                     let run = AttackRun(
                         self,
                         on: machines,
