@@ -456,6 +456,7 @@ final class ReplicaCore {
             fetchState(sequence, root, now)
         case .execute(let execution):
             if execution.isTentative { tentative = store.beginTentative() }
+            transfer.noteUse(now: now.monotonic.nanoseconds)
             step(.executed(execution.sequence, results: execute(execution)), now)
         case .confirmExecution:
             store.commit(takeTentative())

@@ -96,8 +96,9 @@ extension StateFetch {
         /// The most subtrees in one request, 1 to ``StateTransferLimits/requestPaths``.
         public var pathsPerRequest = StateTransferLimits.requestPaths
 
-        /// The size in bytes at which an answer ends, 1 to ``StateTransferLimits/answerBudget``.
-        public var answerBudget = StateTransferLimits.answerBudget
+        /// The size in bytes at which an answer ends, 1 to ``StateTransferLimits/answerBudget``. A source does nothing else while it
+        /// makes one.
+        public var answerBudget = 128 << 10
 
         /// How long to wait for an answer, in nanoseconds, at least 1. It is less for a source that is known to be faster, an eighth of
         /// this at least, and doubles for one that let it pass.

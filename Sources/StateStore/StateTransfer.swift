@@ -27,11 +27,8 @@ public final class StateTransfer {
     private var patienceEnd: UInt64 = 0
     /// What peers fetch from here.
     private var holds = CheckpointHolds()
-    /// How fast peers are served, in bytes per second; nil for as fast as they ask.
-    private let servingRate: UInt64?
-    /// When the next question may be answered.
-    private var nextAnswer: UInt64 = 0
-    /// Questions that came before that, oldest first: of each peer as many as a fetch has in flight.
+    private var pace: ServingPace
+    /// Questions that came before the next answer may be given, oldest first: of each peer as many as a fetch has in flight.
     private var waiting: [(request: StateRequest, peer: Int)] = []
     /// The last checkpoint that the owner needs itself.
     private var needed: UInt64 = 0
@@ -60,6 +57,7 @@ public final class StateTransfer {
     ///   - peers: The numbers of the other replicas.
     ///   - limits: How much to ask for at once and how long to wait.
     ///   - servingRate: How fast all peers together are served at most, in bytes per second, at least 1; nil for as fast as they ask.
+    ///     While the owner executes operations it is a sixteenth at first, and doubles with every 4 s that a fetch lasts.
     public init(
         store: any AuthenticatedStore,
         peers: [Int],
@@ -67,7 +65,7 @@ public final class StateTransfer {
         servingRate: UInt64? = nil
     ) {
         invariant(servingRate != 0, "peers that ask for state would never be served")
-        self.servingRate = servingRate
+        pace = ServingPace(rate: servingRate)
         self.store = store
         self.peers = peers
         self.limits = limits
@@ -76,7 +74,7 @@ public final class StateTransfer {
     /// When ``timePassed(now:)`` wants to be called, in nanoseconds of the owner's monotonic clock; nil for never.
     public var deadline: UInt64? {
         let patience = later != nil && !isComplete && hasFewSources ? patienceEnd : nil
-        let answer = waiting.isEmpty ? nil : nextAnswer
+        let answer = waiting.isEmpty ? nil : pace.next
         return [fetch?.deadline, retry, holds.deadline, patience, answer].compactMap { $0 }.min()
     }
 
@@ -156,16 +154,19 @@ public final class StateTransfer {
         if holds.end(upTo: checkpoint, of: peer) { store.heldCheckpoints = holds.checkpoints }
     }
 
+    /// The owner executed operations: for a moment, what peers are served is time that the service lacks.
+    public func noteUse(now: UInt64) {
+        pace.used(now: now)
+    }
+
     /// Answers what waits, as fast as the rate allows: each answer puts the next one off by the time that it takes at that rate.
     private func serve(_ now: UInt64) -> [Step] {
         var answers: [Step] = []
-        while nextAnswer <= now, !waiting.isEmpty {
+        while pace.next <= now, !waiting.isEmpty {
             let (request, peer) = waiting.removeFirst()
             let answer = store.answer(to: request).encoded
             answers.append(.answer(answer, to: peer))
-            guard let servingRate else { continue }
-            let (next, overflow) = now.addingReportingOverflow(UInt64(answer.count) * 1_000_000_000 / servingRate)
-            nextAnswer = overflow ? .max : next
+            pace.answered(bytes: answer.count, now: now)
         }
         return answers
     }

@@ -184,8 +184,8 @@ struct StateFetchTests {
         try transfer.run()
         _ = transfer.fetch.install()
         #expect(local.entries() == remote.model.entries(.all, in: .service))
-        // 5 MB, 1 MB an answer, and shares of the last part.
-        #expect(transfer.fetch.progress.requests < 40)
+        // 5 MB, 128 KiB an answer, and shares of the last part.
+        #expect(transfer.fetch.progress.requests < 80)
     }
 
     @Test func `the largest entries fit into an answer each`() throws {
