@@ -183,6 +183,7 @@ final class ReplicaCore {
         checkLoneRequest(now)
         step(.turnEnded, now)
         advanceCheckpoint(now)
+        if transfer.isInstalling { install(now) }
         drain(now)
         handOutChecks()
         commit()
@@ -265,7 +266,7 @@ final class ReplicaCore {
     }
 
     /// Whether ``turnEnded(now:)`` wants to be called though nothing arrived.
-    var hasWork: Bool { checkpointing.underWay != nil }
+    var hasWork: Bool { checkpointing.underWay != nil || transfer.isInstalling }
 
     /// The protocol log has become durable, or cannot.
     func logReported(_ report: ProtocolLog.Report, now: ClockReading) {
@@ -315,9 +316,10 @@ final class ReplicaCore {
             case .accuse(let peer, _):
                 counters.badStateAnswers += 1
                 outlet?.invalid(of: ReplicaID(UInt8(peer)))
-            case .installed(let checkpoint):
+            case .installing:
                 // What was being computed belongs to a state that is gone.
                 checkpointing = Checkpointing()
+            case .installed(let checkpoint):
                 if let root = store.root(ofCheckpoint: checkpoint) {
                     lastCheckpoint = (SequenceNumber(checkpoint), root)
                 }
@@ -340,6 +342,11 @@ final class ReplicaCore {
 
     /// How many turns a checkpoint takes at most, so that it is done before the next one begins.
     private static let checkpointTurns = 256
+
+    /// Puts a slice of a fetched state into the store.
+    private func install(_ now: ClockReading) {
+        perform(transfer.install(keys: Self.checkpointStepsPerTurn, now: now.monotonic.nanoseconds), now)
+    }
 
     private func takeCheckpoint(_ sequence: SequenceNumber, _ now: ClockReading) {
         // The one before is finished first, however long it takes: only one is computed at a time.
@@ -394,7 +401,7 @@ final class ReplicaCore {
                 perform(effect, now)
             }
             // Not under an execution, which works on the state.
-            if transfer.isComplete { perform(transfer.install(now: now.monotonic.nanoseconds), now) }
+            if transfer.isComplete { install(now) }
         } while next < effects.count
         effects.removeAll(keepingCapacity: true)
     }
@@ -544,7 +551,8 @@ final class ReplicaCore {
     @inline(never)
     private func answer(to read: ReadRequest) -> ReadReply {
         counters.readsAnswered += 1
-        guard let result = service.query(read.operation, in: StateView(of: store)),
+        // Half a state is none.
+        guard !transfer.isInstalling, let result = service.query(read.operation, in: StateView(of: store)),
             result.count <= MessageLimits.resultBytes
         else { return ReadReply(tag: read.tag, outcome: .refused) }
         return ReadReply(to: read, result: result)

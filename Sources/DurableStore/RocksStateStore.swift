@@ -38,6 +38,8 @@ public final class RocksStateStore: AuthenticatedStore {
     private var frozen: Overlay?
     private var frozenCounts = EntryCounts()
     private var pending: PendingCheckpoint?
+    /// Another state that is being installed.
+    private var installing: PendingInstall?
     private var sections = TentativeSections()
     private var trail: NodeTrail?
     /// Whether there may be lists of replaced nodes that no kept checkpoint has, from a key on.
@@ -241,7 +243,7 @@ public final class RocksStateStore: AuthenticatedStore {
     }
 
     /// The number of the last checkpoint that was begun, finished or not; nil when none is kept.
-    public var lastCheckpointBegun: UInt64? { pending?.number ?? lastCheckpoint }
+    public var lastCheckpointBegun: UInt64? { installing?.number ?? pending?.number ?? lastCheckpoint }
 
     /// The number of the last checkpoint that is finished; nil when none is kept, and when the store has failed.
     public var lastCheckpoint: UInt64? {
@@ -320,27 +322,37 @@ public final class RocksStateStore: AuthenticatedStore {
 
     // MARK: Another state
 
-    /// Replaces the state by that of `base` with the changes made, and keeps it as a checkpoint. The work follows the number of changes
-    /// and of keys written since `base`. A crash in the middle leaves the state of `base`.
-    public func install(_ changes: [StateChange], onto base: UInt64?, asCheckpoint number: UInt64, root: Digest) {
+    /// Begins to replace the state by that of `base` with the changes made. The work here follows the keys written since `base`.
+    public func beginInstall(
+        _ changes: [StateChange],
+        onto base: UInt64?,
+        asCheckpoint number: UInt64,
+        root: Digest
+    ) {
         invariant(lastCheckpointBegun.map { $0 < number } ?? true, "installed checkpoint is not above the last one")
         attempt(or: ()) { () throws(StoreError) in
             try revert(to: base)
-            var entries: [DirtyKeys.Entry] = []
-            entries.reserveCapacity(changes.count)
-            for change in changes {
-                let key = StoreKey(change.key, in: change.keyspace)
-                counts.change(key.keyspace, from: try current(key), to: change.value)
-                entries.append(DirtyKeys.Entry(key: key, value: change.value))
-            }
-            frozenCounts = counts
             forest.nodes.begin(number)
-            var work = PendingCheckpoint(number: number, entries: entries, root: checkpoints.last?.tree)
-            guard case .finished(let tree) = try work.advance(keys: .max, in: &forest) else {
-                invariantViolated("work is left of all work")
+            installing = PendingInstall(changes, onto: checkpoints.last?.tree, number: number, root: root)
+        }
+    }
+
+    /// Counts some of the changes, or computes and writes a part of the Merkle tree, with the values in it.
+    public func advanceInstall(keys: Int) -> Bool {
+        attempt(or: true) { () throws(StoreError) -> Bool in
+            guard var work = installing.take() else { invariantViolated("no state is being installed") }
+            let progress = try work.advance(keys: keys, in: &forest) { (key, value) throws(StoreError) in
+                counts.change(key.keyspace, from: try current(key), to: value)
             }
-            invariant((tree?.digest ?? .zero) == root, "installed state has another root than the certified one")
-            try finish(number, tree)
+            switch progress {
+            case .workLeft:
+                installing = work
+                return false
+            case .finished(let tree):
+                frozenCounts = counts
+                try finish(work.number, tree)
+                return true
+            }
         }
     }
 
@@ -368,6 +380,7 @@ public final class RocksStateStore: AuthenticatedStore {
         overlay = Overlay()
         frozen = nil
         pending = nil
+        installing = nil
         sections.removeAll()
         counts = checkpoints.last?.counts ?? EntryCounts()
         hasGarbage = true

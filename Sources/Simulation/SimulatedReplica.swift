@@ -280,6 +280,8 @@ final class SimulatedReplica {
                 send(.stateAnswer(body), to: ReplicaID(UInt8(peer)))
             case .accuse(let peer, let fault):
                 world.happened(self, "!", UInt64(peer), "bad state of r\(peer): \(fault)")
+            case .installing:
+                break
             case .installed(let checkpoint):
                 let sequence = SequenceNumber(checkpoint)
                 if let root = store.root(ofCheckpoint: checkpoint) {
@@ -308,7 +310,7 @@ final class SimulatedReplica {
                 }
             }
             // Not under an execution, which works on the state.
-            if isUp, isTransferComplete, !isExecuting { perform(transfer.install(now: world.now)) }
+            if isUp, isTransferComplete, !isExecuting { perform(transfer.install(keys: .max, now: world.now)) }
             if syncsAtOnce { syncAtOnce() }
         } while next < effects.count
         guard isUp else { return }

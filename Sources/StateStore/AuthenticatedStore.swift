@@ -88,18 +88,28 @@ public protocol AuthenticatedStore: AnyObject {
     /// any more does not come back by being named here; one that was released meanwhile goes when it is taken out.
     var heldCheckpoints: Set<UInt64> { get set }
 
-    /// Replaces the state by another one, all of it or nothing, and keeps that as a finished checkpoint.
+    /// Begins to replace the state by another one, all of it or nothing, that is kept as a finished checkpoint in the end.
     ///
-    /// The new state is that of the checkpoint `base` with the changes made. Whatever was written since that checkpoint
-    /// is gone: later checkpoints, one that is being computed, and open sections, whose marks are void.
+    /// The new state is that of the checkpoint `base` with the changes made. Whatever was written since that checkpoint is gone at once:
+    /// later checkpoints, one that is being computed, and open sections, whose marks are void.
+    ///
+    /// Until ``advanceInstall(keys:)`` has ended it, the entries are those of no state: nothing is to be read or written but nodes of
+    /// checkpoints. A restart in between finds the state of `base`.
     ///
     /// - Parameters:
     ///   - changes: One for each key that differs, no key twice. Each key and value is within ``StateLimits``.
     ///   - base: The number of a finished checkpoint that is still kept, or nil for the empty state; then no checkpoint
     ///     before is kept.
     ///   - number: The number of the new checkpoint, above that of every one begun before.
-    ///   - root: The new state's root. Another one breaks an invariant before anything is changed for good.
-    func install(_ changes: [StateChange], onto base: UInt64?, asCheckpoint number: UInt64, root: Digest)
+    ///   - root: The new state's root. Another one breaks an invariant before the new checkpoint is there.
+    func beginInstall(_ changes: [StateChange], onto base: UInt64?, asCheckpoint number: UInt64, root: Digest)
+
+    /// Does a part of what ``beginInstall(_:onto:asCheckpoint:root:)`` began. Each change takes three steps: one to set it, and those of a
+    /// checkpoint.
+    ///
+    /// - Parameter keys: The number of steps to take at most, at least 1.
+    /// - Returns: Whether the new state is there whole. A store that has failed says so too.
+    func advanceInstall(keys: Int) -> Bool
 }
 
 /// What becomes of one key: its new value, or nil when it is deleted.

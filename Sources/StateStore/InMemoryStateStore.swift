@@ -15,6 +15,8 @@ public final class InMemoryStateStore: AuthenticatedStore {
     /// The tree of the last finished checkpoint.
     private var tree: MerkleTree?
     private var pending: PendingCheckpoint?
+    /// Another state that is being installed.
+    private var installing: PendingInstall?
     /// The finished checkpoints that are kept, oldest first.
     private var checkpoints: [Checkpoint] = []
     private let checkpointsKept: Int
@@ -173,19 +175,23 @@ public final class InMemoryStateStore: AuthenticatedStore {
             pending = work
             return nil
         case .finished(let finished):
-            tree = finished
-            checkpoints.append(Checkpoint(number: work.number, tree: finished, turnover: forest.nodes.takeTurnover()))
-            if checkpoints.count == 1 {
-                freeReplacedByOldest()
-            } else {
-                dropBeyondNumber()
-            }
+            finish(work.number, finished)
             return finished?.digest ?? .zero
         }
     }
 
+    private func finish(_ number: UInt64, _ finished: MerkleTree?) {
+        tree = finished
+        checkpoints.append(Checkpoint(number: number, tree: finished, turnover: forest.nodes.takeTurnover()))
+        if checkpoints.count == 1 {
+            freeReplacedByOldest()
+        } else {
+            dropBeyondNumber()
+        }
+    }
+
     /// The number of the last checkpoint that was begun, finished or not; nil when none is kept.
-    public var lastCheckpointBegun: UInt64? { pending?.number ?? lastCheckpoint }
+    public var lastCheckpointBegun: UInt64? { installing?.number ?? pending?.number ?? lastCheckpoint }
 
     /// The number of the last checkpoint that is finished; nil when none is kept.
     public var lastCheckpoint: UInt64? { checkpoints.last?.number }
@@ -249,9 +255,8 @@ public final class InMemoryStateStore: AuthenticatedStore {
 
     // MARK: Another state
 
-    /// Replaces the state by that of `base` with the changes made, and keeps it as a checkpoint. The work follows the
-    /// number of changes and of keys written since `base`.
-    public func install(
+    /// Begins to replace the state by that of `base` with the changes made. The work here follows the keys written since `base`.
+    public func beginInstall(
         _ changes: [StateChange],
         onto base: UInt64?,
         asCheckpoint number: UInt64,
@@ -263,18 +268,20 @@ public final class InMemoryStateStore: AuthenticatedStore {
         } else {
             removeAll()
         }
-        var entries: [DirtyKeys.Entry] = []
-        entries.reserveCapacity(changes.count)
-        for change in changes {
-            let key = StoreKey(change.key, in: change.keyspace)
-            _ = place(key, change.value)
-            entries.append(DirtyKeys.Entry(key: key, value: change.value))
+        installing = PendingInstall(changes, onto: tree, number: number, root: root)
+    }
+
+    /// Sets some of the changes, or computes a part of the Merkle root.
+    public func advanceInstall(keys: Int) -> Bool {
+        guard var work = installing.take() else { invariantViolated("no state is being installed") }
+        switch work.advance(keys: keys, in: &forest, set: { key, value in _ = place(key, value) }) {
+        case .workLeft:
+            installing = work
+            return false
+        case .finished(let finished):
+            finish(work.number, finished)
+            return true
         }
-        pending = PendingCheckpoint(number: number, entries: entries, root: tree)
-        invariant(
-            advanceCheckpoint(keys: .max) == root,
-            "installed state has another root than the certified one"
-        )
     }
 
     /// Restores the state of a finished checkpoint that is still kept, and drops all later ones.

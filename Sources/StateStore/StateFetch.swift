@@ -181,17 +181,18 @@ public struct StateFetch {
     /// Whether all that differs was fetched and verified.
     public var isComplete: Bool { wanted.isEmpty && inFlight.isEmpty }
 
-    /// Makes the fetched state the store's, with a checkpoint of the target's number, when ``isComplete``.
+    /// Has the store begin to make the fetched state its own, with a checkpoint of the target's number, when ``isComplete``: the caller
+    /// goes on with ``AuthenticatedStore/advanceInstall(keys:)``.
     ///
-    /// The work follows the number of entries that differ. The fetch is over then.
-    public mutating func install() -> Installation {
+    /// Nothing is hashed or written for that, but each entry that differs is gone through. The fetch is over then.
+    public mutating func beginInstall() -> Installation {
         if let begun = store.lastCheckpointBegun, begun >= target.checkpoint { return .overtaken }
         restartWithoutBase()
         guard isComplete else { return .incomplete }
         let changes = difference.changes()
         guard difference.hasBase else { return .incomplete }
-        store.install(changes, onto: difference.base, asCheckpoint: target.checkpoint, root: target.root)
-        return .installed(changes: changes.count)
+        store.beginInstall(changes, onto: difference.base, asCheckpoint: target.checkpoint, root: target.root)
+        return .begun(changes: changes.count)
     }
 
     private mutating func drop(_ place: Int, for fault: Fault) -> Effect {

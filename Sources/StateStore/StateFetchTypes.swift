@@ -36,7 +36,7 @@ extension StateFetch {
         /// Nobody is left to ask: add a source or change the target.
         case stalled
 
-        /// All that differs was fetched: call ``StateFetch/install()``.
+        /// All that differs was fetched: call ``StateFetch/beginInstall()``.
         case complete
     }
 
@@ -57,8 +57,8 @@ extension StateFetch {
 
     /// What became of the attempt to install the fetched state.
     public enum Installation: Hashable, Sendable {
-        /// The store has the state now; this many keys were set or deleted.
-        case installed(changes: Int)
+        /// The store is making the state its own; this many keys are set or deleted.
+        case begun(changes: Int)
 
         /// The store itself has come as far or further. Nothing was changed, and the fetch is of no use any more.
         case overtaken

@@ -12,6 +12,9 @@ public final class StateTransfer {
         case answer([UInt8], to: Int)
         /// The peer sent what no correct replica sends.
         case accuse(Int, StateFetch.Fault)
+        /// The store begins to take in what was fetched: what was written to it since its last finished checkpoint is gone, and it has
+        /// no state that can be read until it is ``installed(_:)``.
+        case installing
         /// The store has the state of this checkpoint now.
         case installed(UInt64)
     }
@@ -41,8 +44,12 @@ public final class StateTransfer {
     /// How many bytes of state were fetched and verified so far.
     public var bytesFetched: UInt64 { earlierBytes &+ (fetch?.progress.bytes ?? 0) }
 
-    /// Whether everything was fetched: the owner calls ``install(now:)`` as soon as nothing else works on the state.
+    /// Whether everything was fetched: the owner calls ``install(keys:now:)`` as soon as nothing else works on the state.
     public private(set) var isComplete = false
+
+    /// Whether the store is taking in what was fetched: the owner calls ``install(keys:now:)`` again and again, and until then neither reads
+    /// entries of the store nor writes them.
+    public private(set) var isInstalling = false
 
     /// How long to wait before the same peers are asked again, when none of them had the state.
     private static let retryNanoseconds: UInt64 = 500_000_000
@@ -91,6 +98,8 @@ public final class StateTransfer {
     ///     taken for one to this. The time of day does.
     public func begin(_ checkpoint: UInt64, root: Digest, now: UInt64, numberedFrom first: UInt64) -> [Step] {
         let wanted = StateFetch.Target(checkpoint: checkpoint, root: root)
+        // What is being installed is whole soon. If that is not enough, the owner says so then.
+        if isInstalling { return [] }
         if fetch == nil {
             start(wanted, now)
             fetch = StateFetch(of: wanted, into: store, from: peers, numberedFrom: first, limits: limits)
@@ -174,21 +183,28 @@ public final class StateTransfer {
     /// The owner needs no checkpoint before this one any more. The one that it needed before stays too: a peer that has just learnt of it
     /// may be about to ask for it.
     public func release(before checkpoint: UInt64) {
-        store.releaseCheckpoints(before: needed)
+        // A state that is being installed is of a checkpoint that may be older than what is needed by now.
+        if !isInstalling { store.releaseCheckpoints(before: needed) }
         needed = max(needed, checkpoint)
     }
 
-    /// Puts what was fetched into the store. When the owner wants a later state by then, it names it again.
-    public func install(now: UInt64) -> [Step] {
-        guard let outcome = fetch?.install(), let target else { return [] }
+    /// Puts what was fetched into the store, or a part of it. When the owner wants a later state by then, it names it again.
+    ///
+    /// - Parameters:
+    ///   - keys: How many steps to take, at least 1; each entry that differs takes three.
+    ///   - now: The owner's monotonic clock, in nanoseconds.
+    public func install(keys: Int, now: UInt64) -> [Step] {
+        if isInstalling { return goOnInstalling(keys: keys) }
+        guard let outcome = fetch?.beginInstall() else { return [] }
         isComplete = false
         switch outcome {
         case .incomplete:
             return steps(fetch?.advance(to: now), now)
-        case .installed:
+        case .begun:
             end()
             later = nil
-            return [.installed(target.checkpoint)]
+            isInstalling = true
+            return [.installing] + goOnInstalling(keys: keys)
         case .overtaken:
             if let later {
                 start(later, now)
@@ -197,6 +213,12 @@ public final class StateTransfer {
             end()
             return []
         }
+    }
+
+    private func goOnInstalling(keys: Int) -> [Step] {
+        guard let target, store.advanceInstall(keys: keys) else { return [] }
+        isInstalling = false
+        return [.installed(target.checkpoint)]
     }
 
     private func end() {

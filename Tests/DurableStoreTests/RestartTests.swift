@@ -135,7 +135,7 @@ struct RestartTests {
         var local = try Pair(workplace)
         if !isLocalEmpty {
             local.change(200, &random)
-            _ = local.disk.state.checkpoint(4)
+            #expect(local.disk.state.checkpoint(4) == local.memory.checkpoint(4))
             local.change(30, &random)
         }
         var fetch = StateFetch(
@@ -151,10 +151,25 @@ struct RestartTests {
             #expect(answer == remote.memory.answer(to: request))
             effects += fetch.onAnswer(answer, from: source, at: 2)
         }
-        guard case .installed = fetch.install() else {
+        let before =
+            isLocalEmpty ? InMemoryStateStore(checkpointsKept: 3) : try #require(local.memory.copy(ofCheckpoint: 4))
+        guard case .begun = fetch.beginInstall() else {
             Issue.record("the state was not installed")
             return
         }
+        var slices = 0
+        repeat {
+            slices += 1
+            // The machine may stop here.
+            var found = try Pair(try workplace.copy())
+            found.memory = before
+            found.expectAgreement()
+            try found.disk.close()
+        } while !local.disk.state.advanceInstall(keys: 60)
+        #expect(slices > 5)
+        let found = try Pair(try workplace.copy())
+        #expect(found.disk.state.root(ofCheckpoint: 9) == root)
+        try found.disk.close()
         local.memory = remote.memory
         for _ in 0..<2 {
             #expect(local.disk.state.keptCheckpoints.map(\.number) == (isLocalEmpty ? [9] : [4, 9]))

@@ -28,7 +28,7 @@ extension StateFetchTests {
             #expect(transfer.fetch.onAnswer(encoded: delivery.bytes, from: 0, at: transfer.now).isEmpty)
         }
         #expect(transfer.fetch.progress == progress)
-        #expect(transfer.fetch.install() == .installed(changes: 800))
+        #expect(transfer.install() == .begun(changes: 800))
     }
 
     @Test func `a fast source that falls silent holds the fetch up for less time than one of which nothing is known`()
@@ -52,7 +52,7 @@ extension StateFetchTests {
         )
         try transfer.run()
         #expect(transfer.effects.contains(.timedOut(source: 0)))
-        #expect(transfer.fetch.install() == .installed(changes: 800))
+        #expect(transfer.install() == .begun(changes: 800))
         #expect(transfer.now < Self.small.answerTimeout / 2)
     }
 
@@ -65,7 +65,7 @@ extension StateFetchTests {
         let slow = Transfer.honest(remote.store, delay: Self.small.answerTimeout * 5)
         var transfer = Transfer(try Self.target(remote.store, 3), into: local, [slow], limits: Self.small)
         try transfer.run(steps: 2000)
-        #expect(transfer.fetch.install() == .installed(changes: 100))
+        #expect(transfer.install() == .begun(changes: 100))
     }
 
     @Test func `a slow source does not hold up a fast one`() throws {

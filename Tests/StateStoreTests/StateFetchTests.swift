@@ -89,14 +89,14 @@ struct StateFetchTests {
         try transfer.run()
         #expect(transfer.effects.last == .complete)
         #expect(local.store.entries() == before.entries(.all, in: .service))
-        guard case .installed = transfer.fetch.install() else {
+        guard case .begun = transfer.install() else {
             Issue.record("not installed")
             return
         }
         local.model = remote.model
         local.expectAgreement(atCheckpoint: 50)
         #expect(transfer.accused.isEmpty)
-        #expect(transfer.fetch.install() == .overtaken)
+        #expect(transfer.install() == .overtaken)
         local.expectSoundness(after: 50, &random)
     }
 
@@ -141,7 +141,7 @@ struct StateFetchTests {
             let source = Transfer.honest(remote.store)
             var transfer = Transfer(try Self.target(remote.store, 2), into: local.store, [source], limits: Self.small)
             try transfer.run()
-            #expect(transfer.fetch.install() == .installed(changes: numbers.count - 1))
+            #expect(transfer.install() == .begun(changes: numbers.count - 1))
             local.model = remote.model
             local.expectAgreement(atCheckpoint: 2)
         }
@@ -182,7 +182,7 @@ struct StateFetchTests {
         let local = InMemoryStateStore()
         var transfer = Transfer(try Self.target(remote.store, 2), into: local, [Transfer.honest(remote.store)])
         try transfer.run()
-        _ = transfer.fetch.install()
+        _ = transfer.install()
         #expect(local.entries() == remote.model.entries(.all, in: .service))
         // 5 MB, 128 KiB an answer, and shares of the last part.
         #expect(transfer.fetch.progress.requests < 80)
@@ -203,7 +203,7 @@ struct StateFetchTests {
         let local = InMemoryStateStore()
         var transfer = Transfer(try Self.target(remote.store, 9), into: local, [Transfer.honest(remote.store)])
         try transfer.run()
-        _ = transfer.fetch.install()
+        _ = transfer.install()
         #expect(local.entries(in: .system) == remote.model.entries(.all, in: .system))
         #expect(local.entries() == remote.model.entries(.all, in: .service))
     }
@@ -273,7 +273,7 @@ struct StateFetchTests {
             // The honest source is slower, so the liar is asked for nearly everything, unless it is found out early.
             #expect(transfer.accused == (counter.value > place ? [0] : []))
             #expect(transfer.accused == [0] || place >= nodes / 2)
-            #expect(transfer.fetch.install() == .installed(changes: 60))
+            #expect(transfer.install() == .begun(changes: 60))
             #expect(local.entries() == remote.model.entries(.all, in: .service))
         }
     }
@@ -301,7 +301,7 @@ struct StateFetchTests {
             )
             try transfer.run()
             #expect(transfer.accused.isSubset(of: Set(0..<5).subtracting([place])))
-            #expect(transfer.fetch.install() == .installed(changes: 500))
+            #expect(transfer.install() == .begun(changes: 500))
             #expect(local.root(ofCheckpoint: 3) == remote.model.root)
         }
     }
@@ -326,7 +326,7 @@ struct StateFetchTests {
         try transfer.run()
         #expect(transfer.effects.last == .stalled)
         #expect(transfer.accused == [0, 1, 2, 3])
-        #expect(transfer.fetch.install() == .incomplete)
+        #expect(transfer.install() == .incomplete)
         local.expectAgreement(atCheckpoint: 1)
         // One that lied is not trusted again.
         try transfer.take(transfer.fetch.addSource(0, at: transfer.now))
@@ -335,7 +335,7 @@ struct StateFetchTests {
         try transfer.take(transfer.fetch.addSource(4, at: transfer.now))
         try transfer.run()
         #expect(transfer.effects.last == .complete)
-        _ = transfer.fetch.install()
+        _ = transfer.install()
         local.model = remote.model
         local.expectAgreement(atCheckpoint: 3)
     }
@@ -398,7 +398,7 @@ struct StateFetchTests {
         #expect(transfer.fetch.deadline == nil)
         try transfer.take(transfer.fetch.addSource(0, at: transfer.now))
         try transfer.run()
-        #expect(transfer.fetch.install() == .installed(changes: 300))
+        #expect(transfer.install() == .begun(changes: 300))
     }
 
     // MARK: Changing targets
@@ -435,7 +435,7 @@ struct StateFetchTests {
         #expect(progress.reusedNodes >= fetched - UInt64(differing))
         // What was verified for the first target is not sent again, but for leaves that moved.
         #expect(progress.nodes <= UInt64(digests.count + differing))
-        _ = transfer.fetch.install()
+        _ = transfer.install()
         #expect(local.root(ofCheckpoint: 6) == remote.model.root)
         #expect(local.entries() == remote.model.entries(.all, in: .service))
     }
@@ -472,7 +472,7 @@ struct StateFetchTests {
         case 3000: #expect(reused <= 3000 / 18)
         default: #expect(reused == fetched)
         }
-        #expect(transfer.fetch.install() == .installed(changes: 500))
+        #expect(transfer.install() == .begun(changes: 500))
     }
 
     @Test func `the local state may go on while the fetch runs`() throws {
@@ -499,7 +499,7 @@ struct StateFetchTests {
         try transfer.run()
         #expect(transfer.fetch.progress.reusedNodes > 0)
         local.change(10, keys: 600, &random)
-        guard case .installed = transfer.fetch.install() else {
+        guard case .begun = transfer.install() else {
             Issue.record("not installed")
             return
         }
@@ -524,7 +524,7 @@ struct StateFetchTests {
             )
             try transfer.run()
             local.store.beginCheckpoint(number)
-            #expect(transfer.fetch.install() == .overtaken)
+            #expect(transfer.install() == .overtaken)
             #expect(local.store.advanceCheckpoint(keys: .max) == local.model.root)
         }
     }
@@ -532,7 +532,8 @@ struct StateFetchTests {
     @Test func `another root than the certified one stops the process`() async {
         await #expect(processExitsWith: .failure) {
             let store = InMemoryStateStore()
-            store.install([StateChange([1], in: .service, to: [2])], onto: nil, asCheckpoint: 1, root: .zero)
+            store.beginInstall([StateChange([1], in: .service, to: [2])], onto: nil, asCheckpoint: 1, root: .zero)
+            _ = store.advanceInstall(keys: .max)
         }
         await #expect(processExitsWith: .failure) {
             var limits = StateFetch.Limits()

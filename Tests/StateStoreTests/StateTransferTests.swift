@@ -33,12 +33,22 @@ struct StateTransferTests {
             case .installed(let checkpoint):
                 #expect(checkpoint == 4)
                 isInstalled = true
+            case .installing:
+                #expect(!transfer.isComplete)
             case .answer, .accuse:
                 Issue.record("neither was asked for")
             }
             if steps.isEmpty, transfer.isComplete {
                 #expect(local.store.lastCheckpoint == nil, "nothing is installed before the owner wants it")
-                steps += transfer.install(now: 3_000)
+                steps += transfer.install(keys: 7, now: 3_000)
+            }
+            // An entry takes three steps.
+            for slice in 2...22 where transfer.isInstalling {
+                #expect(local.store.lastCheckpoint == nil, "half of it is no state")
+                transfer.release(before: 4)
+                #expect(transfer.begin(9, root: wanted.root, now: 3_000, numberedFrom: 99).isEmpty)
+                steps += transfer.install(keys: 7, now: 3_000)
+                #expect(transfer.isInstalling == (slice < 22))
             }
         }
         #expect(isInstalled)
@@ -123,7 +133,10 @@ struct StateTransferTests {
         var installed: [UInt64] = []
         var questions: [Int] = [0]
         while installed.count < 3, questions.reduce(0, +) < 2_000 {
-            if steps.isEmpty, transfer.isComplete { steps = transfer.install(now: service.now) }
+            if steps.isEmpty, transfer.isComplete || transfer.isInstalling {
+                steps = transfer.install(keys: 5_000, now: service.now)
+                if transfer.isInstalling { continue }
+            }
             guard !steps.isEmpty else { break }
             switch steps.removeFirst() {
             case .ask(let question, let peer):
@@ -138,6 +151,7 @@ struct StateTransferTests {
                 questions.append(0)
                 #expect(local.store.lastCheckpoint == checkpoint)
                 steps += transfer.begin(service.stable, root: service.root, now: service.now, numberedFrom: 1)
+            case .installing: break
             case .answer, .accuse: Issue.record("neither was asked for")
             }
         }
@@ -162,7 +176,7 @@ struct StateTransferTests {
             }
         }
         #expect(transfer.isComplete)
-        _ = transfer.install(now: service.now)
+        _ = transfer.install(keys: .max, now: service.now)
         #expect(local.store.lastCheckpoint == service.stable)
     }
 

@@ -94,6 +94,7 @@ struct Transfer {
     }
 
     var fetch: StateFetch
+    let store: InMemoryStateStore
     var sources: [Source]
     let limits: StateFetch.Limits
     var now: UInt64 = 1_000_000
@@ -109,6 +110,7 @@ struct Transfer {
         _ sources: [Source],
         limits: StateFetch.Limits = StateFetch.Limits()
     ) {
+        self.store = store
         self.sources = sources
         self.limits = limits
         fetch = StateFetch(
@@ -118,6 +120,15 @@ struct Transfer {
             numberedFrom: .max - 3,
             limits: limits
         )
+    }
+
+    /// Makes what was fetched the store's state, some steps at a time.
+    mutating func install() -> StateFetch.Installation {
+        let outcome = fetch.beginInstall()
+        if case .begun = outcome {
+            while !store.advanceInstall(keys: 7) {}
+        }
+        return outcome
     }
 
     var accused: Set<Int> {
