@@ -112,7 +112,7 @@ final class SimulatedClient: ClientShell {
             flush()
         }
         // Otherwise a result makes it think again.
-        guard !load.isClosedLoop || engine.isClosed else { return }
+        guard !load.isClosedLoop || engine.isClosed || !isOnDuty else { return }
         world.schedule(.think(node), after: random.within(load.think))
     }
 

@@ -29,7 +29,9 @@ public struct ThroughputTrial: Sendable {
     public struct Measurement: Sendable, Hashable {
         /// Operations a second that those clients had answered that are correct under the profile, after the first fifth of the time.
         public let operationsPerSecond: Double
-        /// The same in the first fifth: before there is anything that could be required of a primary.
+        /// The least that any one of them had answered in a second, after the first fifth of the time.
+        public let leastOfClient: Double
+        /// The same as the first in the first fifth: before there is anything that could be required of a primary.
         public let operationsPerSecondAtFirst: Double
         /// The highest view that a correct replica was in.
         public let view: UInt64
@@ -54,14 +56,17 @@ public struct ThroughputTrial: Sendable {
         let counted = Set(countedClients(profile, keys: keys))
         let world = World(scenario, write: nil)
         let outcome = world.run()
-        let answers = world.clients.filter { counted.contains($0.id) }.flatMap(\.answers)
+        let answers = world.clients.filter { counted.contains($0.id) }.map(\.answers)
         let start = scenario.end / 5
-        func rate(_ times: Range<UInt64>) -> Double {
-            1_000_000_000 * Double(answers.count { times.contains($0) }) / Double(times.upperBound - times.lowerBound)
+        func rates(_ times: Range<UInt64>) -> [Double] {
+            let seconds = Double(times.upperBound - times.lowerBound) / 1_000_000_000
+            return answers.map { Double($0.count { times.contains($0) }) / seconds }
         }
+        let settled = rates(start..<scenario.end)
         return Measurement(
-            operationsPerSecond: rate(start..<scenario.end),
-            operationsPerSecondAtFirst: rate(0..<start),
+            operationsPerSecond: settled.reduce(0, +),
+            leastOfClient: settled.min() ?? 0,
+            operationsPerSecondAtFirst: rates(0..<start).reduce(0, +),
             view: world.replicas.filter(\.isCorrect).map(\.view.rawValue).max() ?? 0,
             usage: world.replicas.compactMap(\.processor?.usage),
             statistics: outcome.statistics,

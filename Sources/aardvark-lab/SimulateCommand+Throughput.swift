@@ -75,11 +75,13 @@ extension SimulateCommand {
         if let steps { trial.steps = steps }
         for defence in without?.defences ?? [] { defence.remove(from: &trial) }
         var keys = KeyCabinet(scheme: trial.switches.requestAuthentication)
+        let ring = keys.keys(replicas: replicas ?? 4, clients: clients ?? ThroughputComparison.clients)
+        let isAll = profiles.description == ProfileList.all.description
         return ThroughputComparison(
             trial: trial,
-            profiles: profiles.description == ProfileList.all.description
-                ? ThroughputComparison.claimedProfiles : profiles.profiles,
-            keys: keys.keys(replicas: replicas ?? 4, clients: clients ?? ThroughputComparison.clients),
+            profiles: isAll
+                ? ThroughputComparison.standardProfiles.filter { trial.isClaimed($0, keys: ring) } : profiles.profiles,
+            keys: ring,
             jobs: jobs ?? ProcessInfo.processInfo.activeProcessorCount,
             isJudged: protocolName == .aardvark && without == nil
         )

@@ -56,8 +56,8 @@ struct ThroughputComparison: Sendable {
     /// Whether there is a floor: for the whole of `aardvark`, not for what is compared with it.
     let isJudged: Bool
 
-    /// Those of which the throughput is claimed: one faulty client or replica, and nothing else that goes wrong.
-    static var claimedProfiles: [Profile] {
+    /// Those of one kind of faulty party: clients or replicas.
+    static var standardProfiles: [Profile] {
         Profiles.all.filter { [.nobody, .client, .primary, .backup].contains($0.culprit) }
     }
 
@@ -68,6 +68,8 @@ struct ThroughputComparison: Sendable {
         var faultFree: Double
         var operationsPerSecond: Double
         var percent: Double
+        /// What the client has that gets least, of what the least client has without faults.
+        var percentOfLeastClient: Double
         /// Of the first fifth of the time.
         var percentAtFirst: Double
         var view: UInt64
@@ -141,6 +143,7 @@ struct ThroughputComparison: Sendable {
             faultFree: normal.operationsPerSecond,
             operationsPerSecond: attacked.operationsPerSecond,
             percent: percent,
+            percentOfLeastClient: 100 * attacked.leastOfClient / max(normal.leastOfClient, 0.001),
             percentAtFirst: 100 * attacked.operationsPerSecondAtFirst / max(normal.operationsPerSecondAtFirst, 1),
             view: attacked.view,
             cuts: attacked.usage.reduce(0) { $0 + $1.cuts },
@@ -203,13 +206,18 @@ struct ThroughputReport: Codable, Sendable {
             """
         )
         Swift.print(
-            Self.row("profile", ["fault-free", "under it", "kept", "at first", "view", "cuts", "busy", "checks"], "")
+            Self.row(
+                "profile",
+                ["fault-free", "under it", "kept", "least", "at first", "view", "cuts", "busy", "checks"],
+                ""
+            )
         )
         for line in lines {
             let cells = [
                 Self.grouped(line.faultFree), Self.grouped(line.operationsPerSecond),
                 "\(Int(line.percent.rounded())) %",
-                "\(Int(line.percentAtFirst.rounded())) %", "\(line.view)", "\(line.cuts)",
+                "\(Int(line.percentOfLeastClient.rounded())) %", "\(Int(line.percentAtFirst.rounded())) %",
+                "\(line.view)", "\(line.cuts)",
                 Self.highest(line.busyPercent), Self.highest(line.checksPercent),
             ]
             Swift.print(Self.row(line.profile, cells, verdict(on: line)))
@@ -225,7 +233,10 @@ struct ThroughputReport: Codable, Sendable {
     }
 
     private func printVerdict() {
-        Swift.print("\nbusy, checks: of the busiest replica's time, all work and the checks of signatures and MACs")
+        Swift.print(
+            "\nleast: of the client that gets least; at first: in the first fifth of the time\n"
+                + "busy, checks: of the busiest replica's time, all work and the checks of signatures and MACs"
+        )
         guard let floorPercent else { return }
         let claimed = lines.filter(\.isClaimed)
         let below = claimed.filter(\.isBelowFloor)
@@ -256,7 +267,7 @@ struct ThroughputReport: Codable, Sendable {
     }
 
     private static func row(_ name: String, _ cells: [String], _ verdict: String) -> String {
-        let widths = [12, 10, 8, 10, 6, 6, 7, 8]
+        let widths = [12, 10, 8, 8, 10, 6, 6, 7, 8]
         let columns = zip(cells, widths).map { String(repeating: " ", count: max($1 - $0.count, 1)) + $0 }
         return name + String(repeating: " ", count: max(24 - name.count, 1)) + columns.joined() + verdict
     }
