@@ -4,6 +4,10 @@
 # Fills a cluster on this machine, takes one replica's store away, and starts it with --repair: once while nothing else happens, and
 # once under a load of empty operations, whose throughput is compared with that without the replica. Needs a release build (make
 # build), and about ten times the state's size on the disk.
+#
+# Benchmarks/state-transfer.sh, on two processors for four replicas and the clients, with nothing else running: alone 8.9 s (121 MB/s);
+# under load level after 21.2 s (51 MB/s), 19507 operations/s before and 11860 meanwhile (61 %). By the second it was about 80 % for the
+# first eight, at a sixteenth and an eighth of the rate; then 70 and 50 % as the rate doubled; and 31 % for the last five.
 set -euo pipefail
 
 usage() {

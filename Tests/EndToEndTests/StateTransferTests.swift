@@ -4,8 +4,8 @@ import Testing
 /// A replica that fetches the state while replicas are killed, itself among them.
 @Suite(.serialized, .timeLimit(.minutes(3)))
 struct StateTransferTests {
-    /// 24 MiB, which three replicas that serve 2 MB/s each take seconds for.
-    private static let records = 384
+    /// 12 MiB, which three replicas that serve 1 MB/s each take seconds for.
+    private static let records = 192
     private static let stateBytes = UInt64(records * 65536)
 
     @Test func `A fetch of the state goes on after the end of who fetches, and of who is asked`() async throws {
@@ -52,7 +52,7 @@ struct StateTransferTests {
 
     private static func start(_ number: Int, of cluster: LocalCluster, _ more: String...) throws -> ChildProcess {
         try cluster.workspace.startWatched(
-            arguments: ["replica", "--cluster", LocalCluster.file, "--id", "\(number)", "--state-transfer-rate", "2"]
+            arguments: ["replica", "--cluster", LocalCluster.file, "--id", "\(number)", "--state-transfer-rate", "1"]
                 + more
         )
     }
