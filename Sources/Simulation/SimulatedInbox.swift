@@ -46,6 +46,9 @@ final class SimulatedLink: IngressSource {
     /// everything is that a connection carries which is closed for it.
     private static let mostBytes = 40 << 20
 
+    /// More bytes than this are in no part but of one message alone: those of a short frame, since a part is never interrupted.
+    private static let mostBytesOfPart = 16 << 10
+
     private let costs: CostModel
     private let meter: ProcessorMeter
     private var waiting = FirstInFirstOut<Arrival>()
@@ -72,7 +75,9 @@ final class SimulatedLink: IngressSource {
         let most = most(stream)
         var part: [Arrival] = []
         var partBytes = 0
-        while part.count < most, let next = waiting.first, next.stream == stream {
+        while part.count < most, let next = waiting.first, next.stream == stream,
+            part.isEmpty || partBytes + next.bytes <= Self.mostBytesOfPart
+        {
             waiting.removeFirst()
             part.append(next)
             partBytes += next.bytes
