@@ -3,9 +3,9 @@ import Messages
 
 /// What a replica's work costs its processor, in nanoseconds.
 ///
-/// The defaults are measured costs of this project on one machine (AMD EPYC, release build, links over loopback): what `aardvark bench`
-/// and `aardvark-lab attack` print of the check of a signature and of the processor time of an operation, the latter divided by the
-/// messages of an operation in small batches. Only their ratios matter to a comparison of throughputs.
+/// The defaults are about what an AMD EPYC takes with a release build. That of a signature's check is measured (`aardvark bench` prints
+/// it), and what a message costs follows from the processor time of an operation that `bench` prints; the others are estimates. Only their
+/// ratios matter to a comparison of throughputs.
 public struct CostModel: Hashable, Sendable {
     /// To read a message, open its frame and decode it, beside its bytes.
     public var receive: UInt64 = 3_500
@@ -24,7 +24,7 @@ public struct CostModel: Hashable, Sendable {
     /// To execute one operation, or answer one read.
     public var operation: UInt64 = 1_000
 
-    /// The measured costs.
+    /// The defaults.
     public init() {}
 
     /// The same work on a processor of which the replica has only so much.

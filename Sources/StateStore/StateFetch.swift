@@ -7,7 +7,7 @@ import Invariants
 /// node is verified against the digest in its parent, the root against the certificate, before anything below it is
 /// asked for. Where the local checkpoint has the same subtree, nothing is fetched; where it has a branch too, or an earlier
 /// target had, one node a path, so that only what differs is sent; elsewhere whole subtrees, as much as one answer holds.
-/// The store is changed only by ``install()``, all at once.
+/// The store is changed only once ``beginInstall()`` is called, slice by slice, and counts as changed when the last is in.
 ///
 /// Memory: the nodes in which the wanted state differs from the local one, which a source cannot add to; those of earlier
 /// targets, within ``Limits/retainedBytes``; and the requests in flight, each with at most
