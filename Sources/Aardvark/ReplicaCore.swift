@@ -9,6 +9,8 @@ import StateStore
 protocol ReplicaOutlet: AnyObject {
     /// A message for peers, encoded once.
     func send(_ message: [UInt8], to recipient: Recipient)
+    /// The bytes that wait on the link to a peer.
+    func outboundBytes(to peer: ReplicaID) -> Int
     /// A reply for a client; lost when the client has no link here.
     func reply(_ message: [UInt8], to client: ClientID)
     /// Calls `body` after so many nanoseconds, unless the replica has stopped by then.

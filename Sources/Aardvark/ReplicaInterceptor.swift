@@ -125,12 +125,18 @@ extension ReplicaCore {
         }
     }
 
+    /// A replica that sends more than its peers take keeps its connections: what waits in them has this bound.
+    private static let mostInterceptedBytes = 16 << 20
+
     private func depart(_ departures: [Departure]) {
         for departure in departures {
             switch departure {
             case .message(let message, to: let peer, after: let delay):
                 let bytes = message.disseminated(cluster.switches.dissemination).encoded
-                after(delay) { $0.send(bytes, to: .replica(peer)) }
+                after(delay) { outlet in
+                    guard outlet.outboundBytes(to: peer) < Self.mostInterceptedBytes else { return }
+                    outlet.send(bytes, to: .replica(peer))
+                }
             case .answer(let answer, to: let client, after: let delay):
                 let bytes = answer.encoded
                 after(delay) { $0.reply(bytes, to: client) }

@@ -456,6 +456,8 @@ final class ReplicaRuntime: TransportDelegate, ReplicaOutlet {
         }
     }
 
+    func outboundBytes(to peer: ReplicaID) -> Int { outbound[peer.index]?.outboundBytes ?? 0 }
+
     func reply(_ message: [UInt8], to client: ClientID) {
         guard let link = clientLinks[client.identity] else { return }
         send(message, to: link)

@@ -11,6 +11,9 @@ public protocol ClientBehaviour: Sendable {
     /// How often ``timePassed(as:)`` is called, in nanoseconds; nil for never.
     var period: UInt64? { get }
 
+    /// Whether it would do more than once a period if it could: with real links it goes on as fast as they take it.
+    var isFlood: Bool { get }
+
     /// The period has passed again.
     mutating func timePassed(as faulty: inout FaultyClient)
 }
@@ -25,6 +28,9 @@ extension ClientBehaviour {
 
     /// Never.
     public var period: UInt64? { nil }
+
+    /// It would not.
+    public var isFlood: Bool { false }
 
     /// Does nothing.
     public mutating func timePassed(as faulty: inout FaultyClient) {}

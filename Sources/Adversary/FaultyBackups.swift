@@ -477,6 +477,9 @@ public struct ProtocolFlood: ReplicaBehaviour {
     /// 1 ms.
     public var period: UInt64? { 1_000_000 }
 
+    /// As fast as its links take it.
+    public var isFlood: Bool { true }
+
     /// Asks for everything.
     public mutating func timePassed(as faulty: inout FaultyReplica) {
         let first = SequenceNumber(faulty.random.within(0...faulty.executed.rawValue))
@@ -507,6 +510,9 @@ public struct Flood: ReplicaBehaviour {
 
     /// 1 ms.
     public var period: UInt64? { 1_000_000 }
+
+    /// As fast as its links take it.
+    public var isFlood: Bool { true }
 
     /// Sends one of each.
     public mutating func timePassed(as faulty: inout FaultyReplica) {

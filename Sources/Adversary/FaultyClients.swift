@@ -312,6 +312,9 @@ public struct BadMACFlood: ClientBehaviour {
     /// 0.5 ms.
     public var period: UInt64? { 500_000 }
 
+    /// As fast as its links take it.
+    public var isFlood: Bool { true }
+
     /// Sends a wrong one.
     public mutating func timePassed(as faulty: inout FaultyClient) {
         guard let last else { return }
@@ -351,6 +354,9 @@ public struct ClientFlood: ClientBehaviour {
 
     /// 2 ms.
     public var period: UInt64? { 2_000_000 }
+
+    /// As fast as its links take it.
+    public var isFlood: Bool { true }
 
     /// Sends one that leaves a gap, inside the window and beyond it.
     public mutating func timePassed(as faulty: inout FaultyClient) {

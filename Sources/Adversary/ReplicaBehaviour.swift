@@ -43,6 +43,9 @@ public protocol ReplicaBehaviour: Sendable {
     /// How often ``timePassed(as:)`` is called, in nanoseconds; nil for never.
     var period: UInt64? { get }
 
+    /// Whether it would do more than once a period if it could: with real links it goes on as fast as they take it.
+    var isFlood: Bool { get }
+
     /// The period has passed again.
     mutating func timePassed(as faulty: inout FaultyReplica)
 }
@@ -82,6 +85,9 @@ extension ReplicaBehaviour {
 
     /// Never.
     public var period: UInt64? { nil }
+
+    /// It would not.
+    public var isFlood: Bool { false }
 
     /// Does nothing.
     public mutating func timePassed(as faulty: inout FaultyReplica) {}

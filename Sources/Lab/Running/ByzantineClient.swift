@@ -137,6 +137,9 @@ final class ByzantineClientInterceptor: ClientInterceptor {
                 count += 1
                 stack?.timePassed(index, in: view)
             }
+            if behaviours[index].isFlood {
+                for _ in 0..<ByzantineInterceptor.floodBurst { stack?.timePassed(index, in: view) }
+            }
             if due[index] <= now { due[index] = now.advanced(byNanoseconds: period) }
         }
         return departures()

@@ -87,6 +87,10 @@ package enum ByzantineReplica {
 
 /// Behaviours between a real replica and its links, as long as the attack is on.
 final class ByzantineInterceptor: ReplicaInterceptor {
+    /// How often a flood acts in each period of 1 ms: more than its links or its processor can take. What finds no room in its own bounded
+    /// queues is dropped there.
+    static let floodBurst = 16
+
     private let behaviours: [any ReplicaBehaviour]
     private let faulty: FaultyReplica
     private let attack: AttackSwitch
@@ -161,7 +165,7 @@ final class ByzantineInterceptor: ReplicaInterceptor {
         for index in behaviours.indices {
             guard let period = behaviours[index].period, due[index] <= progress.now else { continue }
             due[index] = progress.now + period
-            stack?.timePassed(index)
+            for _ in 0..<(behaviours[index].isFlood ? Self.floodBurst : 1) { stack?.timePassed(index) }
         }
         speak(into: &departures)
     }
