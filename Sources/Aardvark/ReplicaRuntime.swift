@@ -509,7 +509,7 @@ final class ReplicaRuntime: TransportDelegate, ReplicaOutlet {
     // MARK: Time
 
     private func deadline(of core: ReplicaCore) -> Instant? {
-        [core.deadline, floods?.deadline].compactMap(\.self).min()
+        [core.deadline, floods?.deadline, ingress?.deadline].compactMap(\.self).min()
     }
 
     /// A deadline moves with each message of the primary, so a timer that would fire before it is left to do so, and set again then.
@@ -531,7 +531,10 @@ final class ReplicaRuntime: TransportDelegate, ReplicaOutlet {
         core.timePassed(now: now)
         flush(core)
         setTimer(core)
-        if let ingress { applyCuts(ingress) }
+        if let ingress {
+            applyCuts(ingress)
+            if core.takesMessages, ingress.hasWork(includingClients: core.takesRequests) { scheduleTurn() }
+        }
     }
 
     // MARK: Events and status

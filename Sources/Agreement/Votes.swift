@@ -32,6 +32,12 @@ public struct VoteSet: Hashable, Sendable {
         bits &= ~Self.bit(replica)
     }
 
+    /// Whether no replica is in both sets.
+    package func isDisjoint(with other: VoteSet) -> Bool { bits & other.bits == 0 }
+
+    /// Whether every replica of this set is in the other one.
+    package func isSubset(of other: VoteSet) -> Bool { bits & ~other.bits == 0 }
+
     private static func bit(_ replica: ReplicaID) -> UInt64 {
         invariant(replica.rawValue < 64, "a replica number over the largest cluster")
         return 1 << UInt64(replica.rawValue)

@@ -106,9 +106,15 @@ enum SimulatedInbox {
     /// In one queue.
     case single(SingleInbox)
 
-    init(_ model: ProcessorModel, size: ClusterSize, switches: ProtocolSwitches, meter: ProcessorMeter) {
+    init(
+        _ model: ProcessorModel,
+        size: ClusterSize,
+        switches: ProtocolSwitches,
+        meter: ProcessorMeter,
+        clock: @escaping () -> Instant
+    ) {
         if model.isolatedQueues {
-            self = .isolated(IsolatedInbox(model, size: size, switches: switches, meter: meter))
+            self = .isolated(IsolatedInbox(model, size: size, switches: switches, meter: meter, clock: clock))
         } else {
             self = .single(SingleInbox(model.costs, meter: meter))
         }
@@ -138,7 +144,13 @@ final class IsolatedInbox {
     private var peers: [SimulatedLink] = []
     private var clients: [ConnectionID: SimulatedLink] = [:]
 
-    init(_ model: ProcessorModel, size: ClusterSize, switches: ProtocolSwitches, meter: ProcessorMeter) {
+    init(
+        _ model: ProcessorModel,
+        size: ClusterSize,
+        switches: ProtocolSwitches,
+        meter: ProcessorMeter,
+        clock: @escaping () -> Instant
+    ) {
         costs = model.costs
         self.meter = meter
         let isSigned = switches.requestAuthentication == .signature
@@ -146,8 +158,9 @@ final class IsolatedInbox {
         queues = IsolatedQueues(
             size: size,
             limits: model.limits.scheduling,
-            clientMessages: isSigned ? 1 : 8
-        ) { Instant(nanoseconds: 0) }
+            clientMessages: isSigned ? 1 : 8,
+            clock: clock
+        )
         for peer in size.members {
             let link = SimulatedLink(costs: costs, meter: meter)
             queues.open(link, of: peer, as: ConnectionID(UInt64(peer.rawValue)))

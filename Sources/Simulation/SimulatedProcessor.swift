@@ -59,8 +59,15 @@ final class SimulatedProcessor {
         self.replica = replica
         self.limits = limits
         let scenario = world.scenario
-        inbox = SimulatedInbox(model, size: scenario.keys.size, switches: scenario.switches, meter: meter)
+        inbox = Self.inbox(model, meter, in: world)
         floods = Self.floodWatch(model, of: replica, limits, scenario)
+    }
+
+    private static func inbox(_ model: ProcessorModel, _ meter: ProcessorMeter, in world: World) -> SimulatedInbox {
+        let scenario = world.scenario
+        return SimulatedInbox(model, size: scenario.keys.size, switches: scenario.switches, meter: meter) {
+            [unowned world] in Instant(nanoseconds: world.now)
+        }
     }
 
     private static func floodWatch(
@@ -107,12 +114,7 @@ final class SimulatedProcessor {
 
     /// Everything that waits is gone with the power.
     func losePower() {
-        inbox = SimulatedInbox(
-            model,
-            size: world.scenario.keys.size,
-            switches: world.scenario.switches,
-            meter: meter
-        )
+        inbox = Self.inbox(model, meter, in: world)
         floods = Self.floodWatch(model, of: replica, limits, world.scenario)
         inputs.removeAll()
         outgoing.removeAll()

@@ -240,4 +240,41 @@ struct IsolatedIngressTests {
         #expect(last.queue == .agreement(ReplicaID(1)) && last.part.connection == ConnectionID(1))
         #expect(!ingress.hasWork(includingClients: true))
     }
+
+    @Test func `a peer that is cut off gets a hundredth of the time, also while nobody else wants any`() throws {
+        var time: UInt64 = 1_000_000_000
+        let ingress = IsolatedIngress(
+            size: try #require(ClusterSize(faults: 1)),
+            limits: RobustnessLimits().scheduling,
+            clientMessages: 1
+        ) { Instant(nanoseconds: time) }
+        let flood = Frames((0..<100_000).map { _ in Self.frame([0x11]) })
+        let other = Frames([])
+        ingress.open(flood, of: ReplicaID(1), as: ConnectionID(1))
+        ingress.open(other, of: ReplicaID(2), as: ConnectionID(2))
+        ingress.readable(ReplicaID(1))
+        // Some of it waits already when its sender is cut off.
+        ingress.takeIn()
+        var cut = VoteSet()
+        cut.insert(ReplicaID(1))
+        ingress.setCut(cut)
+        var spent: UInt64 = 0
+        let end = time + 1_000_000_000
+        while time < end {
+            other.add(Self.frame([0x11]))
+            ingress.readable(ReplicaID(2))
+            ingress.takeIn()
+            while let (queue, _) = ingress.next(includingClients: true) {
+                if queue == .agreement(ReplicaID(1)) { spent += 100_000 }
+                time += 100_000
+                ingress.charge(100_000, to: queue)
+            }
+            #expect(!ingress.hasWork(includingClients: true))
+            #expect(ingress.deadline.map { $0 > Instant(nanoseconds: time) } == true)
+            time += 50_000
+        }
+        #expect((8_000_000...12_000_000).contains(spent), "1 % of a second")
+        ingress.setCut(VoteSet())
+        #expect(ingress.hasWork(includingClients: true) && ingress.deadline == nil)
+    }
 }

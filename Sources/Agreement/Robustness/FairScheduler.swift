@@ -97,7 +97,8 @@ public struct FairScheduler<Element: Sendable>: Sendable {
         count -= clients.close(connection)
     }
 
-    /// Sets which peers the flood guard has cut off: they keep a small part of their shares, and the right to what nobody else uses.
+    /// Sets which peers the flood guard has cut off: they keep a small part of their shares, and what nobody else uses only where the
+    /// caller of ``next(includingClients:includingCut:)`` lets them have it.
     public mutating func setCut(_ peers: VoteSet) {
         cut = 0
         for peer in size.members {
@@ -112,9 +113,14 @@ public struct FairScheduler<Element: Sendable>: Sendable {
 
     // MARK: Messages
 
-    /// Whether something waits, with or without what clients sent.
-    public func hasWaiting(includingClients: Bool) -> Bool {
-        count > (includingClients ? 0 : clients.count)
+    /// Whether something waits, with or without what clients and what peers that are cut off sent.
+    public func hasWaiting(includingClients: Bool, includingCut: Bool = true) -> Bool {
+        count > (includingClients ? 0 : clients.count) + (includingCut ? 0 : cutCount)
+    }
+
+    /// How many messages of peers that are cut off wait.
+    private var cutCount: Int {
+        cut == 0 ? 0 : agreement.count(of: cut) + forwards.count(of: cut) + bulk.count(of: cut)
     }
 
     /// Whether a peer has used up its share of agreement for now while something waits. Then what it sends is better left where it is,
@@ -153,17 +159,19 @@ public struct FairScheduler<Element: Sendable>: Sendable {
 
     /// Takes the message that is to be handled next. Charge its cost before the next one is taken, or its sender gets more than its share.
     ///
-    /// - Parameter includingClients: Whether clients are served too. While a caller cannot take their messages, they wait with their credit.
+    /// - Parameters:
+    ///   - includingClients: Whether clients are served too. While a caller cannot take their messages, they wait with their credit.
+    ///   - includingCut: Whether peers that are cut off are.
     /// - Returns: nil when and only when nothing waits of those that are served.
-    public mutating func next(includingClients: Bool = true) -> Taken? {
-        guard hasWaiting(includingClients: includingClients) else { return nil }
+    public mutating func next(includingClients: Bool = true, includingCut: Bool = true) -> Taken? {
+        guard hasWaiting(includingClients: includingClients, includingCut: includingCut) else { return nil }
         while true {
-            if let taken = takeWithCredit(includingClients) {
+            if let taken = takeWithCredit(includingClients, includingCut) {
                 count -= 1
                 charge(limits.messageNanoseconds, to: taken.queue)
                 return taken
             }
-            startRound(includingClients)
+            startRound(includingClients, includingCut)
         }
     }
 
@@ -183,7 +191,7 @@ public struct FairScheduler<Element: Sendable>: Sendable {
     }
 
     /// In a round, agreement goes first, then requests, then bulk; last come peers that are cut off.
-    private mutating func takeWithCredit(_ includingClients: Bool) -> Taken? {
+    private mutating func takeWithCredit(_ includingClients: Bool, _ includingCut: Bool) -> Taken? {
         if let taken = takeAgreement(of: ~cut) { return taken }
         if isClientsTurn {
             if includingClients, let taken = takeFromClients() { return taken }
@@ -192,7 +200,9 @@ public struct FairScheduler<Element: Sendable>: Sendable {
             if let taken = takeForward(of: ~cut) { return taken }
             if includingClients, let taken = takeFromClients() { return taken }
         }
-        return takeBulk(of: ~cut) ?? takeAgreement(of: cut) ?? takeForward(of: cut) ?? takeBulk(of: cut)
+        if let taken = takeBulk(of: ~cut) { return taken }
+        guard includingCut else { return nil }
+        return takeAgreement(of: cut) ?? takeForward(of: cut) ?? takeBulk(of: cut)
     }
 
     private mutating func takeAgreement(of peers: UInt64) -> Taken? {
@@ -218,8 +228,13 @@ public struct FairScheduler<Element: Sendable>: Sendable {
     private static func peer(_ place: Int) -> ReplicaID { ReplicaID(UInt8(place)) }
 
     /// Nobody who waits has credit: as many rounds begin as it takes for one of them to have some.
-    private mutating func startRound(_ includingClients: Bool) {
-        var rounds = min(agreement.roundsUntilCredit, forwards.roundsUntilCredit, bulk.roundsUntilCredit)
+    private mutating func startRound(_ includingClients: Bool, _ includingCut: Bool) {
+        let peers = includingCut ? UInt64.max : ~cut
+        var rounds = min(
+            agreement.roundsUntilCredit(of: peers),
+            forwards.roundsUntilCredit(of: peers),
+            bulk.roundsUntilCredit(of: peers)
+        )
         if includingClients, clients.count > 0 { rounds = min(rounds, clientAccount.roundsUntilCredit) }
         invariant(rounds > 0 && rounds < .max, "a round begins when somebody waits and nobody has credit")
         round += rounds

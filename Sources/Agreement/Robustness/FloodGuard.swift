@@ -12,7 +12,7 @@ import Messages
 ///   that catches slower ones.
 ///
 /// It stays so for a time that doubles with each cut. At most f peers are cut off or down at once; when there is one more, those with the
-/// fewest recent offences come back. A cut costs a correct peer's messages little where there is capacity to spare, and every cut is
+/// fewest recent offences come back. Every cut is
 /// lifted when this replica has reason to think that it hears too little, see ``setMayCut(_:)``.
 public struct FloodGuard: Sendable {
     /// What a correct peer does not do, or hardly ever. A late vote, or one of an old view, is none: correct peers send them.

@@ -162,10 +162,21 @@ struct PeerQueues<Element: Sendable>: Sendable {
         return nil
     }
 
-    /// In how many rounds one that waits has credit; the highest number when none waits.
-    var roundsUntilCredit: UInt64 {
+    /// How many messages of these replicas wait.
+    func count(of replicas: UInt64) -> Int {
+        var count = 0
+        var rest = waiting & replicas
+        while rest != 0 {
+            count += queues[rest.trailingZeroBitCount].count
+            rest &= rest - 1
+        }
+        return count
+    }
+
+    /// In how many rounds one of these replicas that waits has credit; the highest number when none waits.
+    func roundsUntilCredit(of replicas: UInt64) -> UInt64 {
         var least = UInt64.max
-        var rest = waiting
+        var rest = waiting & replicas
         while rest != 0 {
             least = min(least, accounts[rest.trailingZeroBitCount].roundsUntilCredit)
             rest &= rest - 1

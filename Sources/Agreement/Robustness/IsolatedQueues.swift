@@ -43,7 +43,8 @@ package struct IngressPart<Content: Sendable>: Sendable {
 ///
 /// Parts are taken out of connections as long as their queues have room. A connection whose queue is full is not emptied any more, which
 /// holds up its other end; nor is one of which the owner has used up its share while something waits, since to take in costs time as well,
-/// whatever becomes of it. Forwards and bulk that find no room are dropped, since the same connection carries agreement.
+/// whatever becomes of it. A peer that is cut off gets a hundredth of the time and no more, also while nobody else wants any: on a machine
+/// that is shared, or paid for by its use, no time is left over. Forwards and bulk that find no room are dropped, since the same connection carries agreement.
 package final class IsolatedQueues<Source: IngressSource> {
     /// How many parts of one connection, and of all clients together, are taken in at a time.
     private let partsOfConnection = 128
@@ -55,6 +56,11 @@ package final class IsolatedQueues<Source: IngressSource> {
     private let clientMessages: Int
     private var peers: [(source: Source, connection: ConnectionID)?]
     private var readablePeers = VoteSet()
+    private var cut = VoteSet()
+    /// What part of the time peers that are cut off get, in percent.
+    private let cutPercent: UInt64
+    /// When they are served again.
+    private var cutPeersRestUntil = Instant(nanoseconds: 0)
     private var clients: [ConnectionID: ClientSource] = [:]
     /// In the order of their turn, each at most once.
     private var readableClients: [ConnectionID] = []
@@ -82,6 +88,7 @@ package final class IsolatedQueues<Source: IngressSource> {
         clock: @escaping () -> Instant
     ) {
         scheduler = FairScheduler(size: size, limits: limits)
+        cutPercent = UInt64(limits.cutPercent)
         peers = Array(repeating: nil, count: size.replicas)
         self.clientMessages = clientMessages
         self.clock = clock
@@ -137,14 +144,39 @@ package final class IsolatedQueues<Source: IngressSource> {
 
     /// Sets which peers are cut off.
     package func setCut(_ peers: VoteSet) {
+        cut = peers
         scheduler.setCut(peers)
+    }
+
+    /// When there may be more to do than now, because peers that are cut off are served again; nil for never.
+    package var deadline: Instant? {
+        guard cut.count > 0, clock() < cutPeersRestUntil,
+            scheduler.hasWaiting(includingClients: true) || !readablePeers.isDisjoint(with: cut)
+        else { return nil }
+        return cutPeersRestUntil
+    }
+
+    private var servesCutPeers: Bool { cut.count > 0 && clock() >= cutPeersRestUntil }
+
+    /// What is spent on peers that are cut off keeps all of them waiting for long.
+    private func noteSpent(_ nanoseconds: UInt64, on queue: IngressQueue) {
+        let peer: ReplicaID
+        switch queue {
+        case .agreement(let sender), .forwards(let sender), .bulk(let sender): peer = sender
+        case .client: return
+        }
+        guard cut.contains(peer) else { return }
+        let rest = min(nanoseconds, RobustnessLimits.longestNanoseconds) * (100 / cutPercent - 1)
+        cutPeersRestUntil = max(cutPeersRestUntil, clock()).advanced(byNanoseconds: rest)
     }
 
     // MARK: Messages
 
     /// Whether something can be handled.
     package func hasWork(includingClients: Bool) -> Bool {
-        scheduler.hasWaiting(includingClients: includingClients) || readablePeers.count > 0
+        let servesCut = servesCutPeers
+        return scheduler.hasWaiting(includingClients: includingClients, includingCut: servesCut)
+            || (servesCut ? readablePeers.count > 0 : !readablePeers.isSubset(of: cut))
             || (includingClients && !readableClients.isEmpty)
     }
 
@@ -152,8 +184,10 @@ package final class IsolatedQueues<Source: IngressSource> {
     package func takeIn() {
         guard readablePeers.count > 0 || !readableClients.isEmpty else { return }
         var time = clock()
+        let servesCut = servesCutPeers
         for place in peers.indices where readablePeers.contains(ReplicaID(UInt8(place))) {
             let peer = ReplicaID(UInt8(place))
+            if !servesCut, cut.contains(peer) { continue }
             guard let source = peers[place]?.source else { continue }
             if takeIn(source, of: peer) { readablePeers.remove(peer) }
             charge(since: &time, source, to: .agreement(peer))
@@ -210,7 +244,9 @@ package final class IsolatedQueues<Source: IngressSource> {
 
     private func charge(since time: inout Instant, _ source: Source, to queue: IngressQueue) {
         let now = clock()
-        scheduler.charge(now.nanoseconds(since: time) + source.takeOpeningNanoseconds(), to: queue)
+        let spent = now.nanoseconds(since: time) + source.takeOpeningNanoseconds()
+        scheduler.charge(spent, to: queue)
+        noteSpent(spent, on: queue)
         time = now
     }
 
@@ -218,7 +254,9 @@ package final class IsolatedQueues<Source: IngressSource> {
     ///
     /// - Parameter includingClients: Whether there is room for what clients send.
     package func next(includingClients: Bool) -> (queue: IngressQueue, part: Source.Part)? {
-        guard let taken = scheduler.next(includingClients: includingClients) else { return nil }
+        guard let taken = scheduler.next(includingClients: includingClients, includingCut: servesCutPeers) else {
+            return nil
+        }
         if taken.hasRoomAgain {
             switch taken.queue {
             case .agreement(let peer): readable(peer)
@@ -232,6 +270,7 @@ package final class IsolatedQueues<Source: IngressSource> {
     /// Charges a queue with what a part of it cost, in nanoseconds.
     package func charge(_ nanoseconds: UInt64, to queue: IngressQueue) {
         scheduler.charge(nanoseconds, to: queue)
+        noteSpent(nanoseconds, on: queue)
     }
 }
 
