@@ -12,8 +12,8 @@ import Messages
 ///   that catches slower ones.
 ///
 /// It stays so for a time that doubles with each cut. At most f peers are cut off or down at once; when there is one more, those with the
-/// fewest recent offences come back. Every cut is
-/// lifted when this replica has reason to think that it hears too little, see ``setMayCut(_:)``.
+/// fewest recent offences come back. Every cut is lifted when this replica has reason to think that it hears too little, see
+/// ``liftAll(now:)``.
 public struct FloodGuard: Sendable {
     /// What a correct peer does not do, or hardly ever. A late vote, or one of an old view, is none: correct peers send them.
     public enum Offence: String, Hashable, Sendable, CaseIterable {
@@ -58,7 +58,6 @@ public struct FloodGuard: Sendable {
     private let window: UInt64
     private let limits: RobustnessLimits.Flooding
     private var peers: [Peer]
-    private var mayCut = true
     private var comparedSince = Instant(nanoseconds: 0)
 
     /// The peers that are cut off now.
@@ -165,12 +164,13 @@ public struct FloodGuard: Sendable {
         return changes
     }
 
-    /// Whether anybody may be cut off at present. Set it to false, which lifts all cuts, when this replica has a VIEW-CHANGE out or
-    /// nothing has committed for one progress timer while something should have: it may be deaf to a peer that it needs.
-    public mutating func setMayCut(_ mayCut: Bool) -> [Change] {
-        self.mayCut = mayCut
+    /// Lifts all cuts. To be called when this replica has a VIEW-CHANGE out, or nothing has committed for one progress timer while
+    /// something should have: it may be deaf to a peer that it needs. That one is heard from now on, since everybody begins with a whole
+    /// budget; who floods on is cut off again as soon as it has used it, for longer than before.
+    public mutating func liftAll(now: Instant) -> [Change] {
         var changes: [Change] = []
-        while !mayCut, let next = leastOffending(orDown: true) {
+        while let next = leastOffending(orDown: true) {
+            peers[next.index].wholeAt = now
             lift(next, into: &changes)
         }
         return changes
@@ -203,7 +203,7 @@ public struct FloodGuard: Sendable {
     }
 
     private mutating func cut(_ peer: ReplicaID, now: Instant, into changes: inout [Change]) {
-        guard mayCut, peers[peer.index].cutUntil == nil else { return }
+        guard peers[peer.index].cutUntil == nil else { return }
         if !peers[peer.index].isDown, missing >= size.faults {
             // One that offends much more takes the place of one that offends less.
             guard let least = leastOffending(),

@@ -11,8 +11,8 @@ package struct FloodWatch: Sendable {
     private var expected: [Int]
     /// Whose message is handled now, and which.
     private var source: (peer: ReplicaID, isVote: Bool)?
+    /// Whether nothing was executed since this replica said that nothing moves.
     private var isStalled = false
-    private var isActive = true
     private var changes: [FloodGuard.Change] = []
 
     /// How many offences of each kind there were.
@@ -84,18 +84,11 @@ package struct FloodWatch: Sendable {
         case .accused(_, .forgedRequest) where !areRequestsSigned: break
         case .accused(let peer, _): count(.invalid, of: peer, now: now)
         case .stalled:
+            guard !isStalled else { return }
             isStalled = true
-            changes += floodGuard.setMayCut(false)
-        case .leftView:
-            isActive = false
-            changes += floodGuard.setMayCut(false)
-        case .enteredView:
-            isActive = true
-            changes += floodGuard.setMayCut(!isStalled)
-        case .executed:
-            guard isStalled else { return }
-            isStalled = false
-            changes += floodGuard.setMayCut(isActive)
+            changes += floodGuard.liftAll(now: now)
+        case .leftView: changes += floodGuard.liftAll(now: now)
+        case .executed: isStalled = false
         default: break
         }
     }

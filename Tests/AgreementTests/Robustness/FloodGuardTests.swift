@@ -125,18 +125,19 @@ struct FloodGuardTests {
         #expect(guardian.cutPeers.contains(ReplicaID(2)) && !guardian.cutPeers.contains(ReplicaID(1)))
     }
 
-    @Test func `all cuts are lifted, and none made, while this replica may be deaf`() throws {
+    @Test func `where this replica may be deaf all cuts are lifted, and only who floods on is cut off again`() throws {
         var guardian = try Self.guarded(faults: 2)
         _ = Self.offend(&guardian, 1, perSecond: 10_000, from: 10, seconds: 1)
         _ = Self.offend(&guardian, 2, perSecond: 10_000, from: 11, seconds: 1)
         #expect(guardian.cutPeers.count == 2)
-        let lifted = guardian.setMayCut(false)
-        #expect(Set(lifted) == [.lifted(ReplicaID(1)), .lifted(ReplicaID(2))])
-        let meanwhile = Self.offend(&guardian, 1, perSecond: 10_000, from: 12, seconds: 1)
-        #expect(meanwhile.isEmpty && guardian.deadline == nil)
-        _ = guardian.setMayCut(true)
-        let again = Self.offend(&guardian, 1, perSecond: 10_000, from: 13, seconds: 0.1)
-        #expect(again.count == 1)
+        let lifted = guardian.liftAll(now: Instant(nanoseconds: 12_000_000_000))
+        #expect(Set(lifted) == [.lifted(ReplicaID(1)), .lifted(ReplicaID(2))] && guardian.deadline == nil)
+        // The budget is whole again, and no more than whole.
+        let within = Self.offend(&guardian, 1, perSecond: 10_000, from: 12, seconds: 0.09)
+        #expect(within.isEmpty)
+        let beyond = Self.offend(&guardian, 1, perSecond: 10_000, from: 12.1, seconds: 0.1)
+        #expect(beyond.count == 1 && guardian.cutPeers.contains(ReplicaID(1)))
+        #expect(!guardian.cutPeers.contains(ReplicaID(2)))
     }
 
     @Test func `who floods no more is not cut off again for an old flood`() throws {
@@ -240,7 +241,7 @@ struct FloodGuardTests {
                 let isDown = random.chance(40)
                 changes = guardian.setDown(peer, isDown)
                 if isDown { down.insert(peer) } else { down.remove(peer) }
-            case 94..<97: changes = guardian.setMayCut(random.chance(70))
+            case 94..<95: changes = guardian.liftAll(now: time)
             default: changes = guardian.timePassed(now: time)
             }
             for change in changes {
