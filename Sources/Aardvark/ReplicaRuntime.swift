@@ -372,7 +372,7 @@ final class ReplicaRuntime: TransportDelegate, ReplicaOutlet {
     /// - Returns: Whether something is left for the next turn.
     private func serve(_ ingress: IsolatedIngress, _ core: ReplicaCore, _ now: ClockReading) -> Bool {
         applyCuts(ingress)
-        ingress.takeIn()
+        ingress.takeIn(includingClients: core.takesRequests)
         let start = Instant.now()
         var last = start
         while core.takesMessages, let (queue, part) = ingress.next(includingClients: core.takesRequests) {

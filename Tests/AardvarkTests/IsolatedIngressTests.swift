@@ -241,6 +241,21 @@ struct IsolatedIngressTests {
         #expect(!ingress.hasWork(includingClients: true))
     }
 
+    @Test func `a peer that used up its share is taken in where nothing else can be served`() throws {
+        let ingress = try Self.makeIngress()
+        #expect(ingress.open(Frames([Self.frame([0x01])]), as: ConnectionID(9)))
+        ingress.readable(ConnectionID(9))
+        ingress.takeIn()
+        let peer = Frames([Self.frame([0x11])])
+        ingress.open(peer, of: ReplicaID(1), as: ConnectionID(1))
+        ingress.charge(10_000_000, to: .agreement(ReplicaID(1)))
+        // The client's request waits, and there is no room for it until agreement goes on.
+        ingress.readable(ReplicaID(1))
+        ingress.takeIn(includingClients: false)
+        #expect(peer.count == 0)
+        #expect(ingress.next(includingClients: false)?.queue == .agreement(ReplicaID(1)))
+    }
+
     @Test func `a peer that is cut off gets a hundredth of the time, also while nobody else wants any`() throws {
         var time: UInt64 = 1_000_000_000
         let ingress = IsolatedIngress(
@@ -263,14 +278,16 @@ struct IsolatedIngressTests {
         while time < end {
             other.add(Self.frame([0x11]))
             ingress.readable(ReplicaID(2))
-            ingress.takeIn()
-            while let (queue, _) = ingress.next(includingClients: true) {
-                if queue == .agreement(ReplicaID(1)) { spent += 100_000 }
-                time += 100_000
-                ingress.charge(100_000, to: queue)
+            while ingress.hasWork(includingClients: true) {
+                ingress.takeIn()
+                while let (queue, _) = ingress.next(includingClients: true) {
+                    if queue == .agreement(ReplicaID(1)) { spent += 100_000 }
+                    time += 100_000
+                    ingress.charge(100_000, to: queue)
+                }
             }
-            #expect(!ingress.hasWork(includingClients: true))
-            #expect(ingress.deadline.map { $0 > Instant(nanoseconds: time) } == true)
+            #expect(other.count == 0)
+            try #require(ingress.deadline.map { $0 > Instant(nanoseconds: time) } == true)
             time += 50_000
         }
         #expect((8_000_000...12_000_000).contains(spent), "1 % of a second")

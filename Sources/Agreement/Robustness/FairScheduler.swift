@@ -123,16 +123,17 @@ public struct FairScheduler<Element: Sendable>: Sendable {
         cut == 0 ? 0 : agreement.count(of: cut) + forwards.count(of: cut) + bulk.count(of: cut)
     }
 
-    /// Whether a peer has used up its share of agreement for now while something waits. Then what it sends is better left where it is,
-    /// since to take it in costs time as well.
-    mutating func isSpent(_ peer: ReplicaID) -> Bool {
-        count > 0 && agreement.isSpent(peer.index, round: round)
+    /// Whether a peer has used up its share of agreement for now while something waits that is served. Then what it sends is better left
+    /// where it is, since to take it in costs time as well. Where nothing is served no round begins that would give it credit again.
+    mutating func isSpent(_ peer: ReplicaID, includingClients: Bool, includingCut: Bool) -> Bool {
+        hasWaiting(includingClients: includingClients, includingCut: includingCut)
+            && agreement.isSpent(peer.index, round: round)
     }
 
-    /// Whether a client has had more than its turn while something waits. A client's turn is hardly more than one request, so that a little
-    /// more does not count.
+    /// Whether a client has had more than its turn while other clients wait. A client's turn is hardly more than one request, so that a
+    /// little more does not count.
     mutating func isSpent(_ client: ConnectionID) -> Bool {
-        count > 0 && clients.isInDebt(client)
+        clients.count > 0 && clients.isInDebt(client)
     }
 
     /// Puts a message at the end of a queue.

@@ -44,7 +44,8 @@ package struct IngressPart<Content: Sendable>: Sendable {
 /// Parts are taken out of connections as long as their queues have room. A connection whose queue is full is not emptied any more, which
 /// holds up its other end; nor is one of which the owner has used up its share while something waits, since to take in costs time as well,
 /// whatever becomes of it. A peer that is cut off gets a hundredth of the time and no more, also while nobody else wants any: on a machine
-/// that is shared, or paid for by its use, no time is left over. Forwards and bulk that find no room are dropped, since the same connection carries agreement.
+/// that is shared, or paid for by its use, no time is left over. Forwards and bulk that find no room are dropped, since the same
+/// connection carries agreement.
 package final class IsolatedQueues<Source: IngressSource> {
     /// How many parts of one connection, and of all clients together, are taken in at a time.
     private let partsOfConnection = 128
@@ -181,7 +182,9 @@ package final class IsolatedQueues<Source: IngressSource> {
     }
 
     /// Moves what came in into the queues, as far as there is room.
-    package func takeIn() {
+    ///
+    /// - Parameter includingClients: Whether there is room for what clients send; see ``next(includingClients:)``.
+    package func takeIn(includingClients: Bool = true) {
         guard readablePeers.count > 0 || !readableClients.isEmpty else { return }
         var time = clock()
         let servesCut = servesCutPeers
@@ -189,7 +192,7 @@ package final class IsolatedQueues<Source: IngressSource> {
             let peer = ReplicaID(UInt8(place))
             if !servesCut, cut.contains(peer) { continue }
             guard let source = peers[place]?.source else { continue }
-            if takeIn(source, of: peer) { readablePeers.remove(peer) }
+            if takeIn(source, of: peer, includingClients, servesCut) { readablePeers.remove(peer) }
             charge(since: &time, source, to: .agreement(peer))
         }
         var left = partsOfClients
@@ -209,9 +212,9 @@ package final class IsolatedQueues<Source: IngressSource> {
     }
 
     /// - Returns: Whether there is nothing more to take in, for now.
-    private func takeIn(_ source: Source, of peer: ReplicaID) -> Bool {
+    private func takeIn(_ source: Source, of peer: ReplicaID, _ includingClients: Bool, _ includingCut: Bool) -> Bool {
         for _ in 0..<partsOfConnection {
-            if scheduler.isSpent(peer) { return false }
+            if scheduler.isSpent(peer, includingClients: includingClients, includingCut: includingCut) { return false }
             guard let part = source.nextPart(most: { $0.mostMessages }) else { return true }
             let queue: IngressQueue =
                 switch part.stream {
