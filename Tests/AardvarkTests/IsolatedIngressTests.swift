@@ -256,6 +256,34 @@ struct IsolatedIngressTests {
         #expect(ingress.next(includingClients: false)?.queue == .agreement(ReplicaID(1)))
     }
 
+    @Test func `a client that had more than its turn is served again while a peer floods`() throws {
+        var time: UInt64 = 1_000_000_000
+        let ingress = IsolatedIngress(
+            size: try #require(ClusterSize(faults: 1)),
+            limits: RobustnessLimits().scheduling,
+            clientMessages: 1
+        ) { Instant(nanoseconds: time) }
+        let flood = Frames((0..<10_000).map { _ in Self.frame([0x11]) })
+        ingress.open(flood, of: ReplicaID(1), as: ConnectionID(1))
+        ingress.readable(ReplicaID(1))
+        let client = Frames([Self.frame([0x01])])
+        #expect(ingress.open(client, as: ConnectionID(9)))
+        ingress.readable(ConnectionID(9))
+        ingress.charge(20_000_000, to: .client(ConnectionID(9)))
+        let start = time
+        var servedAt: UInt64?
+        while servedAt == nil, flood.count > 0 {
+            ingress.takeIn()
+            guard let (queue, _) = ingress.next(includingClients: true) else { break }
+            if queue == .client(ConnectionID(9)) { servedAt = time }
+            time += 100_000
+            ingress.charge(100_000, to: queue)
+        }
+        // It owes 20 ms, and all clients together have a tenth of the time.
+        let waited = try #require(servedAt) - start
+        #expect(waited > 0 && waited < 300_000_000, "\(waited) ns")
+    }
+
     @Test func `a peer that is cut off gets a hundredth of the time, also while nobody else wants any`() throws {
         var time: UInt64 = 1_000_000_000
         let ingress = IsolatedIngress(

@@ -130,10 +130,10 @@ public struct FairScheduler<Element: Sendable>: Sendable {
             && agreement.isSpent(peer.index, round: round)
     }
 
-    /// Whether a client has had more than its turn while other clients wait. A client's turn is hardly more than one request, so that a
-    /// little more does not count.
+    /// Whether a client has had more than its turn while something waits. A client's turn is hardly more than one request, so that a little
+    /// more does not count.
     mutating func isSpent(_ client: ConnectionID) -> Bool {
-        clients.count > 0 && clients.isInDebt(client)
+        count > 0 && clients.isInDebt(client)
     }
 
     /// Puts a message at the end of a queue.
@@ -243,6 +243,8 @@ public struct FairScheduler<Element: Sendable>: Sendable {
         forwards.enter(round)
         bulk.enter(round)
         clientAccount.enter(round)
+        // What clients owe is paid off by their share also while all that they sent is left where it is.
+        if clients.count == 0 { clients.pass(min(rounds, 1 << 32) * UInt64(clientAccount.quantum)) }
     }
 }
 

@@ -316,6 +316,11 @@ struct ClientQueues<Element: Sendable>: Sendable {
         connections[connection]?.isInDebt(round: round) ?? false
     }
 
+    /// Time of theirs, in nanoseconds, passes while nothing of any connection waits: it is worth so many turns.
+    mutating func pass(_ nanoseconds: UInt64) {
+        round += max(1, nanoseconds / UInt64(turn))
+    }
+
     /// Takes a message of the connection whose turn it is: until its credit is used up, then of the next one.
     mutating func take() -> (connection: ConnectionID, removed: BoundedQueue<Element>.Removed)? {
         guard count > 0 else { return nil }
