@@ -160,6 +160,8 @@ final class ReplicaCore {
             if case .checkpoint(let checkpoint) = message {
                 transfer.onCheckpoint(checkpoint.claim.sequence.rawValue, of: peer.index)
             }
+            // It executes nothing itself meanwhile, but sees what the others do.
+            if transfer.isInstalling, case .vote = message { transfer.noteUse(now: now.monotonic.nanoseconds) }
             step(.message(message, from: peer), now)
         }
         drain(now)
@@ -185,7 +187,7 @@ final class ReplicaCore {
         checkLoneRequest(now)
         step(.turnEnded, now)
         advanceCheckpoint(now)
-        if transfer.isInstalling { install(now) }
+        if transfer.isSliceDue(now: now.monotonic.nanoseconds) { install(now) }
         drain(now)
         handOutChecks()
         commit()
@@ -268,7 +270,7 @@ final class ReplicaCore {
     }
 
     /// Whether ``turnEnded(now:)`` wants to be called though nothing arrived.
-    var hasWork: Bool { checkpointing.underWay != nil || transfer.isInstalling }
+    var hasWork: Bool { checkpointing.underWay != nil || transfer.isSliceDue(now: Instant.now().nanoseconds) }
 
     /// The protocol log has become durable, or cannot.
     func logReported(_ report: ProtocolLog.Report, now: ClockReading) {
@@ -332,30 +334,19 @@ final class ReplicaCore {
 
     // MARK: Checkpoints
 
-    /// Checkpoints of which the root is not known yet, or not durable.
-    private struct Checkpointing {
-        var underWay: SequenceNumber?
-        var stepsPerTurn = 0
-        var finished: [UInt64: Digest] = [:]
-    }
-
-    /// How many steps of a checkpoint one turn takes at least: less than a millisecond of work, with a million keys on disk.
-    private static let checkpointStepsPerTurn = 32
-
-    /// How many turns a checkpoint takes at most, so that it is done before the next one begins.
-    private static let checkpointTurns = 256
-
     /// Puts a slice of a fetched state into the store.
     private func install(_ now: ClockReading) {
-        perform(transfer.install(keys: Self.checkpointStepsPerTurn, now: now.monotonic.nanoseconds), now)
+        let start = Instant.now()
+        let (keys, bytes) = (Checkpointing.leastStepsPerTurn, Checkpointing.installedBytesPerTurn)
+        perform(transfer.install(keys: keys, bytes: bytes, now: now.monotonic.nanoseconds), now)
+        transfer.sliceEnded(from: start.nanoseconds, to: Instant.now().nanoseconds)
     }
 
     private func takeCheckpoint(_ sequence: SequenceNumber, _ now: ClockReading) {
         // The one before is finished first, however long it takes: only one is computed at a time.
         if checkpointing.underWay != nil { advanceCheckpoint(keys: .max, now) }
         store.beginCheckpoint(sequence.rawValue)
-        checkpointing.underWay = sequence
-        checkpointing.stepsPerTurn = max(Self.checkpointStepsPerTurn, store.checkpointSteps / Self.checkpointTurns + 1)
+        checkpointing.begin(sequence, steps: store.checkpointSteps)
         advanceCheckpoint(now)
     }
 

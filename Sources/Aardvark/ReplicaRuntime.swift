@@ -535,6 +535,7 @@ final class ReplicaRuntime: TransportDelegate, ReplicaOutlet {
             applyCuts(ingress)
             if core.takesMessages, ingress.hasWork(includingClients: core.takesRequests) { scheduleTurn() }
         }
+        if core.hasWork { scheduleTurn() }
     }
 
     // MARK: Events and status

@@ -337,11 +337,14 @@ public final class RocksStateStore: AuthenticatedStore {
         }
     }
 
+    /// How many bytes of values of the state that is being installed are in its tree.
+    public var installedBytes: Int { installing?.mergedBytes ?? 0 }
+
     /// Counts some of the changes, or computes and writes a part of the Merkle tree, with the values in it.
-    public func advanceInstall(keys: Int) -> Bool {
+    public func advanceInstall(keys: Int, bytes: Int) -> Bool {
         attempt(or: true) { () throws(StoreError) -> Bool in
             guard var work = installing.take() else { invariantViolated("no state is being installed") }
-            let progress = try work.advance(keys: keys, in: &forest) { (key, value) throws(StoreError) in
+            let progress = try work.advance(keys: keys, bytes: bytes, in: &forest) { (key, value) throws(StoreError) in
                 counts.change(key.keyspace, from: try current(key), to: value)
             }
             switch progress {

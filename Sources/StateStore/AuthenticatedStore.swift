@@ -93,7 +93,7 @@ public protocol AuthenticatedStore: AnyObject {
     /// The new state is that of the checkpoint `base` with the changes made. Whatever was written since that checkpoint is gone at once:
     /// later checkpoints, one that is being computed, and open sections, whose marks are void.
     ///
-    /// Until ``advanceInstall(keys:)`` has ended it, the entries are those of no state: nothing is to be read or written but nodes of
+    /// Until ``advanceInstall(keys:bytes:)`` has ended it, the entries are those of no state: nothing is to be read or written but nodes of
     /// checkpoints. A restart in between finds the state of `base`.
     ///
     /// - Parameters:
@@ -107,9 +107,14 @@ public protocol AuthenticatedStore: AnyObject {
     /// Does a part of what ``beginInstall(_:onto:asCheckpoint:root:)`` began. Each change takes three steps: one to set it, and those of a
     /// checkpoint.
     ///
-    /// - Parameter keys: The number of steps to take at most, at least 1.
+    /// - Parameters:
+    ///   - keys: The number of steps to take at most, at least 1.
+    ///   - bytes: After how many bytes of values that are hashed to end, however few steps that were.
     /// - Returns: Whether the new state is there whole. A store that has failed says so too.
-    func advanceInstall(keys: Int) -> Bool
+    func advanceInstall(keys: Int, bytes: Int) -> Bool
+
+    /// How many bytes of values were hashed and written so far of the state that is being installed; 0 when none is.
+    var installedBytes: Int { get }
 }
 
 /// What becomes of one key: its new value, or nil when it is deleted.

@@ -271,10 +271,13 @@ public final class InMemoryStateStore: AuthenticatedStore {
         installing = PendingInstall(changes, onto: tree, number: number, root: root)
     }
 
+    /// How many bytes of values of the state that is being installed are in its tree.
+    public var installedBytes: Int { installing?.mergedBytes ?? 0 }
+
     /// Sets some of the changes, or computes a part of the Merkle root.
-    public func advanceInstall(keys: Int) -> Bool {
+    public func advanceInstall(keys: Int, bytes: Int) -> Bool {
         guard var work = installing.take() else { invariantViolated("no state is being installed") }
-        switch work.advance(keys: keys, in: &forest, set: { key, value in _ = place(key, value) }) {
+        switch work.advance(keys: keys, bytes: bytes, in: &forest, set: { key, value in _ = place(key, value) }) {
         case .workLeft:
             installing = work
             return false

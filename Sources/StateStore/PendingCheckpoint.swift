@@ -51,6 +51,8 @@ package struct PendingCheckpoint {
     /// Changes of buckets already taken, sorted; those before `nextChange` are in the tree.
     private var sorted: [MerkleChange] = []
     private var nextChange = 0
+    /// How many bytes of values are in the tree so far.
+    package private(set) var mergedBytes = 0
 
     package init(number: UInt64, entries: [DirtyKeys.Entry], root: MerkleTree?) {
         self.number = number
@@ -61,19 +63,21 @@ package struct PendingCheckpoint {
     /// The number of steps in all: each key is placed, and merged.
     package var steps: Int { entries.count * 2 }
 
-    /// What one call to ``advance(keys:in:)`` came to.
+    /// What one call to ``advance(keys:bytes:in:)`` came to.
     package enum Progress {
         case workLeft
         /// The new tree; nil when it is empty.
         case finished(MerkleTree?)
     }
 
-    /// Takes at most `keys` steps, a step being one key placed or one key merged.
+    /// Takes at most `keys` steps, a step being one key placed or one key merged, and ends once values of `bytes` in all are merged.
     package mutating func advance<Nodes: MerkleNodes>(
         keys: Int,
+        bytes: Int = .max,
         in forest: inout MerkleForest<Nodes>
     ) throws(Nodes.Failure) -> Progress {
         var left = max(keys, 1)
+        var bytesLeft = max(bytes, 1)
         while nextEntry < entries.count {
             guard left > 0 else { return .workLeft }
             let entry = entries[nextEntry]
@@ -85,8 +89,15 @@ package struct PendingCheckpoint {
         while true {
             takeBuckets()
             guard nextChange < sorted.count else { return .finished(root) }
-            guard left > 0 else { return .workLeft }
-            let end = nextChange + min(Self.sliceKeys, left, sorted.count - nextChange)
+            guard left > 0, bytesLeft > 0 else { return .workLeft }
+            let most = nextChange + min(Self.sliceKeys, left, sorted.count - nextChange)
+            var end = nextChange
+            while end < most, bytesLeft > 0 {
+                let size = sorted[end].value?.count ?? 0
+                bytesLeft -= min(size, bytesLeft)
+                mergedBytes += size
+                end += 1
+            }
             root = try forest.updated(root, with: sorted[nextChange..<end], depth: 0)
             try forest.nodes.merged(sorted[nextChange..<end])
             left -= end - nextChange

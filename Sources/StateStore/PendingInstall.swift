@@ -12,6 +12,9 @@ package struct PendingInstall {
     private var entries: [DirtyKeys.Entry] = []
     private var tree: PendingCheckpoint?
 
+    /// How many bytes of values are in the new state's tree so far.
+    package var mergedBytes: Int { tree?.mergedBytes ?? 0 }
+
     package init(_ changes: [StateChange], onto base: MerkleTree?, number: UInt64, root: Digest) {
         self.number = number
         self.root = root
@@ -24,10 +27,12 @@ package struct PendingInstall {
     ///
     /// - Parameters:
     ///   - keys: How many steps.
+    ///   - bytes: After how many bytes of values that are hashed to end.
     ///   - forest: Where the new tree's nodes go.
     ///   - set: Called once for each change, before any is in the tree.
     package mutating func advance<Nodes: MerkleNodes>(
         keys: Int,
+        bytes: Int,
         in forest: inout MerkleForest<Nodes>,
         set: (StoreKey, [UInt8]?) throws(Nodes.Failure) -> Void
     ) throws(Nodes.Failure) -> PendingCheckpoint.Progress {
@@ -45,7 +50,7 @@ package struct PendingInstall {
             tree = work
             return .workLeft
         }
-        let progress = try work.advance(keys: left, in: &forest)
+        let progress = try work.advance(keys: left, bytes: bytes, in: &forest)
         switch progress {
         case .workLeft: tree = work
         case .finished(let tree):

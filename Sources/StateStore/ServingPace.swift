@@ -1,14 +1,17 @@
 /// How fast peers that fetch state are served.
 ///
-/// While the service is in use, what they are served takes time from it, so the rate is a sixteenth at first. It doubles with each few
-/// seconds that a fetch lasts: were it low for ever, the state could change faster than it is fetched.
+/// While the service is in use, what they are served takes time from it, so the rate is a sixteenth, however long a fetch lasts: its
+/// target stands still and is kept for it, so it ends. What is left to fetch then is what the service has changed meanwhile, and that
+/// becomes less from fetch to fetch as long as the state is fetched faster than it changes. So the rate doubles with each later
+/// checkpoint that is asked for, until the fifth is served at the whole rate: no service that changes its state slower than that keeps
+/// a replica out.
 struct ServingPace {
     /// For how long nothing may have been executed while the service counts as in use, in nanoseconds.
     private static let useNanoseconds: UInt64 = 200_000_000
-    /// After how long without an answer the next one is the first of another fetch, and how long it takes until the rate is doubled.
-    private static let spellNanoseconds: UInt64 = 2_000_000_000
-    private static let doublingNanoseconds: UInt64 = 4_000_000_000
-    private static let reduction: UInt64 = 16
+    /// After how long without an answer the next one is the first of another spell: a replica that asks for a later checkpoint has
+    /// installed one before, which takes a while.
+    private static let spellNanoseconds: UInt64 = 600_000_000_000
+    private static let mostDoublings: UInt64 = 4
     /// How late an answer may be and still be counted as given in time: a timer is never quite punctual.
     private static let lateNanoseconds: UInt64 = 10_000_000
 
@@ -17,7 +20,9 @@ struct ServingPace {
     /// When the next answer may be given.
     private(set) var next: UInt64 = 0
     private var lastUse: UInt64?
-    private var spellBegan: UInt64 = 0
+    /// The latest checkpoint that was asked for in this spell, and how often it has become a later one.
+    private var latest: UInt64?
+    private var doublings: UInt64 = 0
 
     init(rate: UInt64?) {
         self.rate = rate
@@ -28,17 +33,32 @@ struct ServingPace {
         lastUse = now
     }
 
-    /// An answer of this size is given.
-    mutating func answered(bytes: Int, now: UInt64) {
+    /// Whether the service has executed something just now.
+    func isInUse(now: UInt64) -> Bool {
+        lastUse.map { now < Self.sum($0, Self.useNanoseconds) } ?? false
+    }
+
+    /// An answer of this size is given, to a question about this checkpoint; nil when it is not kept.
+    mutating func answered(bytes: Int, of checkpoint: UInt64?, now: UInt64) {
         guard let rate else { return }
-        if now > Self.sum(next, Self.spellNanoseconds) || next == 0 { spellBegan = now }
-        var current = rate
-        if let lastUse, now < Self.sum(lastUse, Self.useNanoseconds) {
-            let doublings = min((now - min(spellBegan, now)) / Self.doublingNanoseconds, 4)
-            current = max(1, rate / (Self.reduction >> doublings))
+        if now > Self.sum(next, Self.spellNanoseconds) {
+            latest = nil
+            doublings = 0
         }
+        if let checkpoint {
+            if let latest, latest < checkpoint { doublings = min(doublings + 1, Self.mostDoublings) }
+            latest = max(latest ?? checkpoint, checkpoint)
+        }
+        let current = isInUse(now: now) ? max(1, rate >> (Self.mostDoublings - doublings)) : rate
         let begun = max(next, now - min(now, Self.lateNanoseconds))
         next = Self.sum(begun, UInt64(bytes) * 1_000_000_000 / current)
+    }
+
+    /// How long so many bytes take at half of the rate.
+    func installNanoseconds(bytes: UInt64) -> UInt64 {
+        guard let rate else { return 0 }
+        let (scaled, isTooLong) = bytes.multipliedReportingOverflow(by: 2 * 1_000_000_000)
+        return isTooLong ? .max : scaled / rate
     }
 
     private static func sum(_ first: UInt64, _ second: UInt64) -> UInt64 {

@@ -182,7 +182,7 @@ public struct StateFetch {
     public var isComplete: Bool { wanted.isEmpty && inFlight.isEmpty }
 
     /// Has the store begin to make the fetched state its own, with a checkpoint of the target's number, when ``isComplete``: the caller
-    /// goes on with ``AuthenticatedStore/advanceInstall(keys:)``.
+    /// goes on with ``AuthenticatedStore/advanceInstall(keys:bytes:)``.
     ///
     /// Nothing is hashed or written for that, but each entry that differs is gone through. The fetch is over then.
     public mutating func beginInstall() -> Installation {

@@ -37,6 +37,12 @@ public final class StateTransfer {
     private var needed: UInt64 = 0
     /// When a fetch that found nobody to ask begins again.
     private var retry: UInt64?
+    /// How many bytes of values the last slice of an install wrote.
+    private var sliceBytes: UInt64 = 0
+    /// Until when the next slice of an install waits; nil when it need not.
+    private var pauseEnd: UInt64?
+    /// When the last install ended.
+    private var lastInstall: UInt64?
 
     /// Of fetches that are over.
     private var earlierBytes: UInt64 = 0
@@ -44,10 +50,10 @@ public final class StateTransfer {
     /// How many bytes of state were fetched and verified so far.
     public var bytesFetched: UInt64 { earlierBytes &+ (fetch?.progress.bytes ?? 0) }
 
-    /// Whether everything was fetched: the owner calls ``install(keys:now:)`` as soon as nothing else works on the state.
+    /// Whether everything was fetched: the owner calls ``install(keys:bytes:now:)`` as soon as nothing else works on the state.
     public private(set) var isComplete = false
 
-    /// Whether the store is taking in what was fetched: the owner calls ``install(keys:now:)`` again and again, and until then neither reads
+    /// Whether the store is taking in what was fetched: the owner calls ``install(keys:bytes:now:)`` again and again, and until then neither reads
     /// entries of the store nor writes them.
     public private(set) var isInstalling = false
 
@@ -57,6 +63,11 @@ public final class StateTransfer {
     /// How long few sources are enough to go on with a fetch, though a later state is wanted: they may all be faulty, and drip.
     private static let patienceNanoseconds: UInt64 = 4_000_000_000
 
+    private static let pausesPerSlice: UInt64 = 3
+
+    /// For how long after an install the next ones belong to the same catching up.
+    private static let installSpellNanoseconds: UInt64 = 600_000_000_000
+
     /// Makes the part of a replica that fetches nothing yet.
     ///
     /// - Parameters:
@@ -64,7 +75,7 @@ public final class StateTransfer {
     ///   - peers: The numbers of the other replicas.
     ///   - limits: How much to ask for at once and how long to wait.
     ///   - servingRate: How fast all peers together are served at most, in bytes per second, at least 1; nil for as fast as they ask.
-    ///     While the owner executes operations it is a sixteenth at first, and doubles with every 4 s that a fetch lasts.
+    ///     While the owner executes operations it is a sixteenth, and doubles with each later checkpoint that is asked for.
     public init(
         store: any AuthenticatedStore,
         peers: [Int],
@@ -82,7 +93,8 @@ public final class StateTransfer {
     public var deadline: UInt64? {
         let patience = later != nil && !isComplete && hasFewSources ? patienceEnd : nil
         let answer = waiting.isEmpty ? nil : pace.next
-        return [fetch?.deadline, retry, holds.deadline, patience, answer].compactMap { $0 }.min()
+        let slice = isInstalling ? pauseEnd : nil
+        return [fetch?.deadline, retry, holds.deadline, patience, answer, slice].compactMap { $0 }.min()
     }
 
     /// Fetches the state of a checkpoint.
@@ -163,7 +175,8 @@ public final class StateTransfer {
         if holds.end(upTo: checkpoint, of: peer) { store.heldCheckpoints = holds.checkpoints }
     }
 
-    /// The owner executed operations: for a moment, what peers are served is time that the service lacks.
+    /// The owner executed operations, or sees the others order some: for a moment, what peers are served, and what is installed, is time
+    /// that the service lacks.
     public func noteUse(now: UInt64) {
         pace.used(now: now)
     }
@@ -175,7 +188,9 @@ public final class StateTransfer {
             let (request, peer) = waiting.removeFirst()
             let answer = store.answer(to: request).encoded
             answers.append(.answer(answer, to: peer))
-            pace.answered(bytes: answer.count, now: now)
+            // One that is not here is a number that anybody can make up.
+            let checkpoint = store.root(ofCheckpoint: request.checkpoint).map { _ in request.checkpoint }
+            pace.answered(bytes: answer.count, of: checkpoint, now: now)
         }
         return answers
     }
@@ -192,9 +207,10 @@ public final class StateTransfer {
     ///
     /// - Parameters:
     ///   - keys: How many steps to take, at least 1; each entry that differs takes three.
+    ///   - bytes: After how many bytes of values that are hashed to end.
     ///   - now: The owner's monotonic clock, in nanoseconds.
-    public func install(keys: Int, now: UInt64) -> [Step] {
-        if isInstalling { return goOnInstalling(keys: keys) }
+    public func install(keys: Int, bytes: Int, now: UInt64) -> [Step] {
+        if isInstalling { return goOnInstalling(keys, bytes, now) }
         guard let outcome = fetch?.beginInstall() else { return [] }
         isComplete = false
         switch outcome {
@@ -204,7 +220,7 @@ public final class StateTransfer {
             end()
             later = nil
             isInstalling = true
-            return [.installing] + goOnInstalling(keys: keys)
+            return [.installing] + goOnInstalling(keys, bytes, now)
         case .overtaken:
             if let later {
                 start(later, now)
@@ -215,11 +231,34 @@ public final class StateTransfer {
         }
     }
 
-    private func goOnInstalling(keys: Int) -> [Step] {
-        guard let target, store.advanceInstall(keys: keys) else { return [] }
+    private func goOnInstalling(_ keys: Int, _ bytes: Int, _ now: UInt64) -> [Step] {
+        pauseEnd = nil
+        let before = store.installedBytes
+        guard let target, store.advanceInstall(keys: keys, bytes: bytes) else {
+            sliceBytes = UInt64(store.installedBytes - before)
+            return []
+        }
         isInstalling = false
+        lastInstall = now
         return [.installed(target.checkpoint)]
     }
+
+    /// The owner has called ``install(keys:bytes:now:)``, which took from `start` to `end`: while the service is in use, the next slice has
+    /// to wait three times as long, so that what is installed has a quarter of the time of one processor at most; and no more bytes are
+    /// written than half of the rate at which state is served, since a store on disk writes them several times over, beside this.
+    ///
+    /// Not so when another state was installed a while ago: then this is what the service has changed since, which has to be here before
+    /// it changes again, and is less.
+    public func sliceEnded(from start: UInt64, to end: UInt64) {
+        guard isInstalling, pace.isInUse(now: end) else { return }
+        if let lastInstall, end - min(lastInstall, end) < Self.installSpellNanoseconds { return }
+        let (pause, isTooLong) = (end - min(start, end)).multipliedReportingOverflow(by: Self.pausesPerSlice)
+        let (due, isNever) = end.addingReportingOverflow(max(pause, pace.installNanoseconds(bytes: sliceBytes)))
+        pauseEnd = isTooLong || isNever ? .max : due
+    }
+
+    /// Whether the next slice of what is being installed is to come now.
+    public func isSliceDue(now: UInt64) -> Bool { isInstalling && pauseEnd.map { $0 <= now } ?? true }
 
     private func end() {
         earlierBytes = bytesFetched

@@ -165,7 +165,7 @@ struct RestartTests {
             found.memory = before
             found.expectAgreement()
             try found.disk.close()
-        } while !local.disk.state.advanceInstall(keys: 60)
+        } while !local.disk.state.advanceInstall(keys: 60, bytes: .max)
         #expect(slices > 5)
         let found = try Pair(try workplace.copy())
         #expect(found.disk.state.root(ofCheckpoint: 9) == root)

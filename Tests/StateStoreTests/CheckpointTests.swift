@@ -317,7 +317,7 @@ struct CheckpointTests {
         }
         #expect(twin.store.root(ofCheckpoint: 5) == nil)
         twin.store.beginInstall([], onto: 1, asCheckpoint: 10, root: root)
-        #expect(twin.store.advanceInstall(keys: 1))
+        #expect(twin.store.advanceInstall(keys: 1, bytes: .max))
         #expect(twin.store.entries() == entries)
         #expect(twin.store.walk(checkpoint: 10).isSound)
     }

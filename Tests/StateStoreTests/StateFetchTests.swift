@@ -533,7 +533,7 @@ struct StateFetchTests {
         await #expect(processExitsWith: .failure) {
             let store = InMemoryStateStore()
             store.beginInstall([StateChange([1], in: .service, to: [2])], onto: nil, asCheckpoint: 1, root: .zero)
-            _ = store.advanceInstall(keys: .max)
+            _ = store.advanceInstall(keys: .max, bytes: .max)
         }
         await #expect(processExitsWith: .failure) {
             var limits = StateFetch.Limits()

@@ -40,14 +40,14 @@ struct StateTransferTests {
             }
             if steps.isEmpty, transfer.isComplete {
                 #expect(local.store.lastCheckpoint == nil, "nothing is installed before the owner wants it")
-                steps += transfer.install(keys: 7, now: 3_000)
+                steps += transfer.install(keys: 7, bytes: .max, now: 3_000)
             }
             // An entry takes three steps.
             for slice in 2...22 where transfer.isInstalling {
                 #expect(local.store.lastCheckpoint == nil, "half of it is no state")
                 transfer.release(before: 4)
                 #expect(transfer.begin(9, root: wanted.root, now: 3_000, numberedFrom: 99).isEmpty)
-                steps += transfer.install(keys: 7, now: 3_000)
+                steps += transfer.install(keys: 7, bytes: .max, now: 3_000)
                 #expect(transfer.isInstalling == (slice < 22))
             }
         }
@@ -134,7 +134,7 @@ struct StateTransferTests {
         var questions: [Int] = [0]
         while installed.count < 3, questions.reduce(0, +) < 2_000 {
             if steps.isEmpty, transfer.isComplete || transfer.isInstalling {
-                steps = transfer.install(keys: 5_000, now: service.now)
+                steps = transfer.install(keys: 5_000, bytes: .max, now: service.now)
                 if transfer.isInstalling { continue }
             }
             guard !steps.isEmpty else { break }
@@ -176,7 +176,7 @@ struct StateTransferTests {
             }
         }
         #expect(transfer.isComplete)
-        _ = transfer.install(keys: .max, now: service.now)
+        _ = transfer.install(keys: .max, bytes: .max, now: service.now)
         #expect(local.store.lastCheckpoint == service.stable)
     }
 
@@ -305,6 +305,76 @@ struct StateTransferTests {
             #expect(UInt64(before) * 1_000_000_000 / 10_000 <= now)
         }
         #expect(answers == [1: 5, 2: 4])
+    }
+
+    @Test func `Of what is installed no slice is large, and while the service is in use there is a pause after each`() throws {
+        let remote = Twin()
+        for key in UInt8(0)..<20 {
+            remote.store.put([UInt8](repeating: key, count: 10_000), at: [key], in: .service)
+        }
+        let root = remote.store.checkpoint(4)
+        let server = StateTransfer(store: remote.store, peers: [0])
+        let transfer = StateTransfer(store: Twin().store, peers: [2])
+        /// Fetches a checkpoint.
+        func fetch(_ checkpoint: UInt64, _ root: Digest, now: UInt64) {
+            var steps = transfer.begin(checkpoint, root: root, now: now, numberedFrom: now)
+            while !steps.isEmpty {
+                guard case .ask(let question, _) = steps.removeFirst() else { continue }
+                for case .answer(let body, _) in server.onRequest(question, from: 0, now: now) {
+                    steps += transfer.onAnswer(body, from: 2, now: now)
+                }
+            }
+        }
+        fetch(4, root, now: 1_000)
+        var slices = 0
+        var now: UInt64 = 2_000
+        repeat {
+            transfer.noteUse(now: now)
+            _ = transfer.install(keys: .max, bytes: 30_000, now: now)
+            slices += 1
+            #expect(transfer.isSliceDue(now: now) == transfer.isInstalling, "without the time that it took there is no pause")
+            transfer.sliceEnded(from: now, to: now + 100)
+            guard transfer.isInstalling else { break }
+            #expect(transfer.deadline == now + 400)
+            #expect(!transfer.isSliceDue(now: now + 399))
+            now += 400
+            #expect(transfer.isSliceDue(now: now))
+        } while slices < 100
+        #expect(slices == 7, "three entries in each, and two in the last")
+        #expect(!transfer.isInstalling)
+        #expect(transfer.deadline == nil)
+
+        remote.store.put([UInt8](repeating: 1, count: 10_000), at: [99], in: .service)
+        remote.store.put([UInt8](repeating: 2, count: 10_000), at: [98], in: .service)
+        fetch(5, remote.store.checkpoint(5), now: now)
+        transfer.noteUse(now: now)
+        _ = transfer.install(keys: .max, bytes: 1, now: now)
+        transfer.sliceEnded(from: now, to: now + 100)
+        #expect(transfer.isSliceDue(now: now + 100), "what the service has changed since is not put off")
+    }
+
+    @Test func `An install writes no faster than half of the rate, and does not pause for a service that is not in use`() throws {
+        let (local, remote, target) = twins()
+        let wanted = try #require(target)
+        let server = StateTransfer(store: remote.store, peers: [0])
+        let transfer = StateTransfer(store: local.store, peers: [2], servingRate: 1_000_000)
+        var steps = transfer.begin(4, root: wanted.root, now: 1_000, numberedFrom: 77)
+        while !steps.isEmpty {
+            guard case .ask(let question, _) = steps.removeFirst() else { continue }
+            for case .answer(let body, _) in server.onRequest(question, from: 0, now: 2_000) {
+                steps += transfer.onAnswer(body, from: 2, now: 2_000)
+            }
+        }
+        transfer.noteUse(now: 2_000)
+        _ = transfer.install(keys: 120, bytes: .max, now: 3_000)
+        let written = UInt64(local.store.installedBytes)
+        #expect(written > 0, "of 50 entries, 20 are merged")
+        transfer.sliceEnded(from: 3_000, to: 3_000)
+        #expect(!transfer.isSliceDue(now: 2_999 + written * 2_000))
+        #expect(transfer.isSliceDue(now: 3_000 + written * 2_000))
+        _ = transfer.install(keys: 1, bytes: .max, now: 200_002_000)
+        transfer.sliceEnded(from: 3_000, to: 200_002_000)
+        #expect(transfer.isSliceDue(now: 200_002_000))
     }
 
     @Test func `What is no question is not answered`() {

@@ -126,7 +126,7 @@ struct Transfer {
     mutating func install() -> StateFetch.Installation {
         let outcome = fetch.beginInstall()
         if case .begun = outcome {
-            while !store.advanceInstall(keys: 7) {}
+            while !store.advanceInstall(keys: 7, bytes: 100) {}
         }
         return outcome
     }
