@@ -54,6 +54,8 @@ final class ReplicaRuntime: TransportDelegate, ReplicaOutlet {
     private var dirtyClients: [ClientLink] = []
 
     private var isTurnScheduled = false
+    /// Whether a turn follows as soon as the sockets were read.
+    private var isGoingOn = false
     private var timer: Scheduled<Void>?
     private var timerDeadline: Instant?
     private var refusals: UInt64 = 0
@@ -245,7 +247,18 @@ final class ReplicaRuntime: TransportDelegate, ReplicaOutlet {
         core.turnEnded(now: now)
         flush(core)
         setTimer(core)
-        if isMore || core.hasWork { scheduleTurn() }
+        if isMore { scheduleTurn() } else if core.hasWork { goOnSoon() }
+    }
+
+    /// Lets the sockets be read before the next turn: their loop runs tasks, and those that they add, as long as any is due, and reads
+    /// nothing meanwhile.
+    private func goOnSoon() {
+        guard !isGoingOn else { return }
+        isGoingOn = true
+        _ = eventLoop.assumeIsolated().scheduleTask(in: .microseconds(50)) {
+            self.isGoingOn = false
+            self.scheduleTurn()
+        }
     }
 
     /// Takes what arrived, peers first.
