@@ -5,9 +5,10 @@
 # once under a load of empty operations, whose throughput is compared with that without the replica. Needs a release build (make
 # build), and about ten times the state's size on the disk.
 #
-# Benchmarks/state-transfer.sh, on two processors for four replicas and the clients, with nothing else running: alone 8.9 s (121 MB/s);
-# under load level after 21.2 s (51 MB/s), 19507 operations/s before and 11860 meanwhile (61 %). By the second it was about 80 % for the
-# first eight, at a sixteenth and an eighth of the rate; then 70 and 50 % as the rate doubled; and 31 % for the last five.
+# Benchmarks/state-transfer.sh, on two processors for four replicas and the clients, with nothing else running, when state was served to
+# it at an eighth of the rate and installed at half of it: alone 11.2 s (96 MB/s); under load level after 58.6 s (18 MB/s), 19272
+# operations/s before, 12049 meanwhile (63 %), 17595 after, with all four (91 %). By the second it was 70 % for the first thirty, and then
+# 58 % while it was installed, nowhere below 40 %. Both paces were halved after that run.
 set -euo pipefail
 
 usage() {

@@ -1,9 +1,9 @@
 /// How fast peers that fetch state are served.
 ///
-/// While the service is in use, what they are served takes time from it, so the rate is a sixteenth, however long a fetch lasts: its
+/// While the service is in use, what they are served takes time from it, so the rate is a thirty-second, however long a fetch lasts: its
 /// target stands still and is kept for it, so it ends. What is left to fetch then is what the service has changed meanwhile, and that
 /// becomes less from fetch to fetch as long as the state is fetched faster than it changes. So the rate doubles with each later
-/// checkpoint that is asked for, until the fifth is served at the whole rate: no service that changes its state slower than that keeps
+/// checkpoint that is asked for, until the sixth is served at the whole rate: no service that changes its state slower than that keeps
 /// a replica out.
 struct ServingPace {
     /// For how long nothing may have been executed while the service counts as in use, in nanoseconds.
@@ -11,7 +11,7 @@ struct ServingPace {
     /// After how long without an answer the next one is the first of another spell: a replica that asks for a later checkpoint has
     /// installed one before, which takes a while.
     private static let spellNanoseconds: UInt64 = 600_000_000_000
-    private static let mostDoublings: UInt64 = 4
+    private static let mostDoublings: UInt64 = 5
     /// How late an answer may be and still be counted as given in time: a timer is never quite punctual.
     private static let lateNanoseconds: UInt64 = 10_000_000
 
@@ -54,10 +54,10 @@ struct ServingPace {
         next = Self.sum(begun, UInt64(bytes) * 1_000_000_000 / current)
     }
 
-    /// How long so many bytes take at half of the rate.
+    /// How long so many bytes take at a quarter of the rate.
     func installNanoseconds(bytes: UInt64) -> UInt64 {
         guard let rate else { return 0 }
-        let (scaled, isTooLong) = bytes.multipliedReportingOverflow(by: 2 * 1_000_000_000)
+        let (scaled, isTooLong) = bytes.multipliedReportingOverflow(by: 4 * 1_000_000_000)
         return isTooLong ? .max : scaled / rate
     }
 

@@ -75,7 +75,7 @@ public final class StateTransfer {
     ///   - peers: The numbers of the other replicas.
     ///   - limits: How much to ask for at once and how long to wait.
     ///   - servingRate: How fast all peers together are served at most, in bytes per second, at least 1; nil for as fast as they ask.
-    ///     While the owner executes operations it is a sixteenth, and doubles with each later checkpoint that is asked for.
+    ///     While the owner executes operations it is a thirty-second, and doubles with each later checkpoint that is asked for.
     public init(
         store: any AuthenticatedStore,
         peers: [Int],
@@ -245,7 +245,7 @@ public final class StateTransfer {
 
     /// The owner has called ``install(keys:bytes:now:)``, which took from `start` to `end`: while the service is in use, the next slice has
     /// to wait three times as long, so that what is installed has a quarter of the time of one processor at most; and no more bytes are
-    /// written than half of the rate at which state is served, since a store on disk writes them several times over, beside this.
+    /// written than at a quarter of the rate at which state is served, since a store on disk writes them several times over, beside this.
     ///
     /// Not so when another state was installed a while ago: then this is what the service has changed since, which has to be here before
     /// it changes again, and is less.
