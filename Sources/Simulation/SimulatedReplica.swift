@@ -310,7 +310,9 @@ final class SimulatedReplica {
                 }
             }
             // Not under an execution, which works on the state.
-            if isUp, isTransferComplete, !isExecuting { perform(transfer.install(keys: .max, bytes: .max, now: world.now)) }
+            if isUp, isTransferComplete, !isExecuting {
+                perform(transfer.install(keys: .max, bytes: .max, now: world.now))
+            }
             if syncsAtOnce { syncAtOnce() }
         } while next < effects.count
         guard isUp else { return }

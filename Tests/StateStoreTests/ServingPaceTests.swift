@@ -27,7 +27,7 @@ struct ServingPaceTests {
         return bytes
     }
 
-    @Test func `an idle service gives all of its rate, one in use a thirty-second, and more with each later checkpoint that is asked for`() {
+    @Test func `an idle service gives all of its rate, one in use a part that rises with each later checkpoint`() {
         var idle = ServingPace(rate: 160_000)
         #expect((158_000...162_000).contains(Self.served(&idle, from: 0, to: Self.second, isInUse: false)))
         var pace = ServingPace(rate: 160_000)
@@ -44,8 +44,8 @@ struct ServingPaceTests {
     @Test func `the next fetch begins slowly again, and the end of use is noticed`() {
         var pace = ServingPace(rate: 160_000)
         for checkpoint in UInt64(1)...6 {
-            _ = Self.served(
-                &pace, of: checkpoint, from: checkpoint * Self.second, to: (checkpoint + 1) * Self.second, isInUse: true)
+            let start = checkpoint * Self.second
+            _ = Self.served(&pace, of: checkpoint, from: start, to: start + Self.second, isInUse: true)
         }
         let later = Self.served(&pace, of: 9, from: 300 * Self.second, to: 301 * Self.second, isInUse: true)
         #expect(later > 150_000, "an install in between may take a while")

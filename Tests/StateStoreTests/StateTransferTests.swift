@@ -307,7 +307,7 @@ struct StateTransferTests {
         #expect(answers == [1: 5, 2: 4])
     }
 
-    @Test func `Of what is installed no slice is large, and while the service is in use there is a pause after each`() throws {
+    @Test func `No slice of an install is large, and while the service is in use there is a pause after each`() throws {
         let remote = Twin()
         for key in UInt8(0)..<20 {
             remote.store.put([UInt8](repeating: key, count: 10_000), at: [key], in: .service)
@@ -332,7 +332,7 @@ struct StateTransferTests {
             transfer.noteUse(now: now)
             _ = transfer.install(keys: .max, bytes: 30_000, now: now)
             slices += 1
-            #expect(transfer.isSliceDue(now: now) == transfer.isInstalling, "without the time that it took there is no pause")
+            #expect(transfer.isSliceDue(now: now) == transfer.isInstalling)
             transfer.sliceEnded(from: now, to: now + 100)
             guard transfer.isInstalling else { break }
             #expect(transfer.deadline == now + 400)
@@ -353,7 +353,9 @@ struct StateTransferTests {
         #expect(transfer.isSliceDue(now: now + 100), "what the service has changed since is not put off")
     }
 
-    @Test func `An install writes no faster than a quarter of the rate, and does not pause for a service that is not in use`() throws {
+    @Test func `An install writes at a quarter of the rate, and does not pause for a service that is not in use`()
+        throws
+    {
         let (local, remote, target) = twins()
         let wanted = try #require(target)
         let server = StateTransfer(store: remote.store, peers: [0])
