@@ -5,10 +5,10 @@
 # once under a load of empty operations, whose throughput is compared with that without the replica. Needs a release build (make
 # build), and about ten times the state's size on the disk.
 #
-# Benchmarks/state-transfer.sh, on two processors for four replicas and the clients, with nothing else running, when state was served to
-# it at an eighth of the rate and installed at half of it: alone 11.2 s (96 MB/s); under load level after 58.6 s (18 MB/s), 19272
-# operations/s before, 12049 meanwhile (63 %), 17595 after, with all four (91 %). By the second it was 70 % for the first thirty, and then
-# 58 % while it was installed, nowhere below 40 %. Both paces were halved after that run.
+# Benchmarks/state-transfer.sh --seconds 8, one run, on two processors for four replicas and the clients: alone 12.1 s (89 MB/s); under
+# load level after 107 s (10 MB/s), 21725 operations/s before, with three replicas, 14636 meanwhile (67 %), 18509 after, with all four
+# (85 %). By the second it was about 73 % for the first minute, and 60 % while the state was installed. One run at twice both paces: level
+# after 58.6 s, 63 % meanwhile (70 and 58 %), 91 % after.
 set -euo pipefail
 
 usage() {
