@@ -32,9 +32,10 @@ extension IsolatedQueues<FrameIntake> {
 
     /// A client connected.
     ///
+    /// - Parameter allowance: What is left of its allowance from an earlier connection; nil for a whole one.
     /// - Returns: false when there are as many as may be.
-    func open(_ source: any FrameSource, as client: ConnectionID) -> Bool {
-        open(FrameIntake(source, client, isPeer: false), as: client)
+    func open(_ source: any FrameSource, as client: ConnectionID, allowance: ClientAllowance? = nil) -> Bool {
+        open(FrameIntake(source, client, isPeer: false), as: client, allowance: allowance)
     }
 }
 

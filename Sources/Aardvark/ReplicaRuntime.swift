@@ -49,6 +49,8 @@ final class ReplicaRuntime: TransportDelegate, ReplicaOutlet {
 
     private var clientLinks: [Identity: ClientLink] = [:]
     private var clientsByConnection: [ConnectionID: ClientLink] = [:]
+    /// What clients that are not connected have left to send; only who has a key of this cluster's can have an entry.
+    private var allowances: [Identity: ClientAllowance] = [:]
     /// Client links with something to read, each at most once, in the order of their turn.
     private var readableClients: [ClientLink] = []
     private var dirtyClients: [ClientLink] = []
@@ -163,7 +165,8 @@ final class ReplicaRuntime: TransportDelegate, ReplicaOutlet {
             scheduleTurn()
         case (.client, _), (.administrator, _):
             let client = ClientLink(link, nextConnection())
-            if let ingress, !ingress.open(link, as: client.connection) {
+            let allowance = allowances.removeValue(forKey: link.peer)
+            if let ingress, !ingress.open(link, as: client.connection, allowance: allowance) {
                 return link.close(.local("there are as many clients as there may be"))
             }
             clientLinks[link.peer] = client
@@ -206,7 +209,7 @@ final class ReplicaRuntime: TransportDelegate, ReplicaOutlet {
         } else if let client = clientLinks[link.peer], client.link === link {
             clientLinks[link.peer] = nil
             clientsByConnection[client.connection] = nil
-            ingress?.close(client.connection)
+            allowances[link.peer] = ingress?.close(client.connection)
             logger.debug("client link closed", metadata: ["client": "\(link.peer)", "reason": "\(reason)"])
         }
     }
@@ -473,6 +476,7 @@ final class ReplicaRuntime: TransportDelegate, ReplicaOutlet {
 
     func reply(_ message: [UInt8], to client: ClientID) {
         guard let link = clientLinks[client.identity] else { return }
+        ingress?.answered(link.connection)
         send(message, to: link)
     }
 
@@ -585,6 +589,7 @@ final class ReplicaRuntime: TransportDelegate, ReplicaOutlet {
                 .init("ingress_parts_waiting", UInt64(ingress?.count ?? 0), .gauge),
                 .init("ingress_bytes_waiting", UInt64(ingress?.bytes ?? 0), .gauge),
                 .init("dropped_queue_full", ingress?.dropped ?? 0),
+                .init("client_rests", ingress?.rests ?? 0),
                 .init("clients_connected", UInt64(clientLinks.count), .gauge),
                 .init("link_frames_in", totals.framesIn),
                 .init("link_frames_out", totals.framesOut),

@@ -215,6 +215,7 @@ final class SimulatedProcessor {
             case .message(let message, to: let peer, after: let delay):
                 world.send(message, from: shell, to: peer, after: work + delay)
             case .answer(let answer, to: let client, after: let delay):
+                if case .isolated(let inbox) = inbox { inbox.queues.answered(ConnectionID(of: client)) }
                 world.send(answer, from: shell, to: client, after: work + delay)
             }
         }

@@ -284,6 +284,59 @@ struct IsolatedIngressTests {
         #expect(waited > 0 && waited < 300_000_000, "\(waited) ns")
     }
 
+    @Test(arguments: [false, true])
+    func `a client that no answer comes to gets a hundredth of the time, one that is answered all that it wants`(
+        isAnswered: Bool
+    ) throws {
+        var time: UInt64 = 1_000_000_000
+        let ingress = IsolatedIngress(
+            size: try #require(ClusterSize(faults: 1)),
+            limits: RobustnessLimits().scheduling,
+            clientMessages: 1
+        ) { Instant(nanoseconds: time) }
+        let flood = Frames((0..<100_000).map { _ in Self.frame([0x01]) })
+        let other = Frames([])
+        var flooder = ConnectionID(1)
+        #expect(ingress.open(flood, as: flooder) && ingress.open(other, as: ConnectionID(100)))
+        ingress.readable(flooder)
+        var spent: UInt64 = 0
+        var served = 0
+        func serve(until end: UInt64) throws {
+            while time < end {
+                other.add(Self.frame([0x01]))
+                ingress.readable(ConnectionID(100))
+                ingress.takeIn()
+                while let (queue, _) = ingress.next(includingClients: true) {
+                    let isFlood = queue == .client(flooder)
+                    if isFlood { spent += 100_000 } else { served += 1 }
+                    time += 100_000
+                    ingress.charge(100_000, to: queue)
+                    if isAnswered || !isFlood, case .client(let client) = queue { ingress.answered(client) }
+                }
+                if !ingress.hasWork(includingClients: true) {
+                    try #require(ingress.deadline.map { $0 > Instant(nanoseconds: time) } == true)
+                }
+                time += 100_000
+            }
+        }
+        // What it may send at once, and what waits in its queue then.
+        try serve(until: time + 500_000_000)
+        let first = spent
+        #expect(first <= 1_300 * 100_000 || isAnswered)
+        // To connect again does not help.
+        let allowance = ingress.close(flooder)
+        #expect((allowance == nil) == isAnswered)
+        flooder = ConnectionID(2)
+        #expect(ingress.open(flood, as: flooder, allowance: allowance))
+        ingress.readable(flooder)
+        spent = 0
+        served = 0
+        try serve(until: time + 2_000_000_000)
+        #expect(isAnswered ? spent > 500_000_000 : (10_000_000...40_000_000).contains(spent), "\(spent) ns of 2 s")
+        #expect(served > (isAnswered ? 100 : 2_000))
+        #expect((ingress.rests > 0) == !isAnswered)
+    }
+
     @Test func `a peer that is cut off gets a hundredth of the time, also while nobody else wants any`() throws {
         var time: UInt64 = 1_000_000_000
         let ingress = IsolatedIngress(

@@ -44,7 +44,7 @@ package struct IngressPart<Content: Sendable>: Sendable {
 /// Parts are taken out of connections as long as their queues have room. A connection whose queue is full is not emptied any more, which
 /// holds up its other end; nor is one of which the owner has used up its share while something waits, since to take in costs time as well,
 /// whatever becomes of it. A peer that is cut off gets a hundredth of the time and no more, also while nobody else wants any: on a machine
-/// that is shared, or paid for by its use, no time is left over. Forwards and bulk that find no room are dropped, since the same
+/// that is shared, or paid for by its use, no time is left over; and so does a client that is beyond its ``ClientAllowance``. Forwards and bulk that find no room are dropped, since the same
 /// connection carries agreement.
 package final class IsolatedQueues<Source: IngressSource> {
     /// How many parts of one connection, and of all clients together, are taken in at a time.
@@ -60,20 +60,38 @@ package final class IsolatedQueues<Source: IngressSource> {
     private var cut = VoteSet()
     /// What part of the time peers that are cut off get, in percent.
     private let cutPercent: UInt64
+    private let wholeAllowance: ClientAllowance
     /// When they are served again.
     private var cutPeersRestUntil = Instant(nanoseconds: 0)
     private var clients: [ConnectionID: ClientSource] = [:]
     /// In the order of their turn, each at most once.
     private var readableClients: [ConnectionID] = []
 
+    /// Those of them that sent more than they may, and when the first of them is served again.
+    private var restingClients: [ConnectionID] = []
+    private var clientsRestUntil: Instant?
+
     private struct ClientSource {
         let source: Source
-        /// Whether it waits for its turn already.
+        var allowance: ClientAllowance
+        /// When it is served again.
+        var restsUntil = Instant(nanoseconds: 0)
+        /// Whether it had sent more than it may when it was looked at last.
+        var mayRest = false
+        /// Whether it waits for its turn, or rests, already.
         var isListed = false
+
+        mutating func sent(_ messages: Int, now: Instant) {
+            guard messages > 0 else { return }
+            allowance.sent(messages, now: now)
+            mayRest = allowance.isOverdrawn(now: now)
+        }
     }
 
     /// Messages that were dropped because their queue was full.
     package private(set) var dropped: UInt64 = 0
+    /// How many times a client was not read for a while because it had sent more than it may.
+    package private(set) var rests: UInt64 = 0
 
     /// Makes queues in which nothing waits.
     ///
@@ -90,6 +108,7 @@ package final class IsolatedQueues<Source: IngressSource> {
     ) {
         scheduler = FairScheduler(size: size, limits: limits)
         cutPercent = UInt64(limits.cutPercent)
+        wholeAllowance = ClientAllowance(limits)
         peers = Array(repeating: nil, count: size.replicas)
         self.clientMessages = clientMessages
         self.clock = clock
@@ -118,17 +137,29 @@ package final class IsolatedQueues<Source: IngressSource> {
 
     /// A client connected.
     ///
+    /// - Parameter allowance: What is left of its allowance from an earlier connection; nil for a whole one.
     /// - Returns: false when there are as many as may be.
-    package func open(_ source: Source, as client: ConnectionID) -> Bool {
+    package func open(_ source: Source, as client: ConnectionID, allowance: ClientAllowance? = nil) -> Bool {
         guard scheduler.open(client) else { return false }
-        clients[client] = ClientSource(source: source)
+        clients[client] = ClientSource(source: source, allowance: allowance ?? wholeAllowance)
         return true
     }
 
     /// A client's connection is closed, and what waits of it is gone.
-    package func close(_ client: ConnectionID) {
-        clients[client] = nil
+    ///
+    /// - Returns: Its allowance, unless that is whole.
+    @discardableResult
+    package func close(_ client: ConnectionID) -> ClientAllowance? {
         scheduler.close(client)
+        guard let allowance = clients.removeValue(forKey: client)?.allowance, !allowance.isWhole(now: clock()) else {
+            return nil
+        }
+        return allowance
+    }
+
+    /// A client is sent an answer to something that it asked.
+    package func answered(_ client: ConnectionID) {
+        clients[client]?.allowance.answered()
     }
 
     /// Something of a peer came in.
@@ -149,26 +180,46 @@ package final class IsolatedQueues<Source: IngressSource> {
         scheduler.setCut(peers)
     }
 
-    /// When there may be more to do than now, because peers that are cut off are served again; nil for never.
+    /// When there may be more to do than now, because somebody who rests is served again; nil for never.
     package var deadline: Instant? {
-        guard cut.count > 0, clock() < cutPeersRestUntil,
+        var deadline = clientsRestUntil
+        if cut.count > 0, clock() < cutPeersRestUntil,
             scheduler.hasWaiting(includingClients: true) || !readablePeers.isDisjoint(with: cut)
-        else { return nil }
-        return cutPeersRestUntil
+        {
+            deadline = min(deadline ?? cutPeersRestUntil, cutPeersRestUntil)
+        }
+        return deadline
     }
 
     private var servesCutPeers: Bool { cut.count > 0 && clock() >= cutPeersRestUntil }
+    private var haveClientsRested: Bool { clientsRestUntil.map { $0 <= clock() } ?? false }
 
-    /// What is spent on peers that are cut off keeps all of them waiting for long.
+    /// What is spent on who floods keeps it waiting for long: peers that are cut off, all together, and a client that sends more than it
+    /// may.
     private func noteSpent(_ nanoseconds: UInt64, on queue: IngressQueue) {
-        let peer: ReplicaID
-        switch queue {
-        case .agreement(let sender), .forwards(let sender), .bulk(let sender): peer = sender
-        case .client: return
-        }
-        guard cut.contains(peer) else { return }
         let rest = min(nanoseconds, RobustnessLimits.longestNanoseconds) * (100 / cutPercent - 1)
-        cutPeersRestUntil = max(cutPeersRestUntil, clock()).advanced(byNanoseconds: rest)
+        switch queue {
+        case .agreement(let peer), .forwards(let peer), .bulk(let peer):
+            guard cut.contains(peer) else { return }
+            cutPeersRestUntil = max(cutPeersRestUntil, clock()).advanced(byNanoseconds: rest)
+        case .client(let connection):
+            guard let client = clients[connection], client.mayRest else { return }
+            let now = clock()
+            guard client.allowance.isOverdrawn(now: now) else {
+                clients[connection]?.mayRest = false
+                return
+            }
+            if client.restsUntil <= now { rests += 1 }
+            clients[connection]?.restsUntil = max(client.restsUntil, now).advanced(byNanoseconds: rest)
+        }
+    }
+
+    /// Clients that have rested long enough have their turn again.
+    private func endRests() {
+        guard haveClientsRested else { return }
+        readableClients += restingClients
+        restingClients = []
+        clientsRestUntil = nil
     }
 
     // MARK: Messages
@@ -178,13 +229,14 @@ package final class IsolatedQueues<Source: IngressSource> {
         let servesCut = servesCutPeers
         return scheduler.hasWaiting(includingClients: includingClients, includingCut: servesCut)
             || (servesCut ? readablePeers.count > 0 : !readablePeers.isSubset(of: cut))
-            || (includingClients && !readableClients.isEmpty)
+            || (includingClients && (!readableClients.isEmpty || haveClientsRested))
     }
 
     /// Moves what came in into the queues, as far as there is room.
     ///
     /// - Parameter includingClients: Whether there is room for what clients send; see ``next(includingClients:)``.
     package func takeIn(includingClients: Bool = true) {
+        endRests()
         guard readablePeers.count > 0 || !readableClients.isEmpty else { return }
         var time = clock()
         let servesCut = servesCutPeers
@@ -202,10 +254,17 @@ package final class IsolatedQueues<Source: IngressSource> {
         while taken < listed.count, left > 0 {
             let client = listed[taken]
             taken += 1
-            guard let source = clients[client]?.source else { continue }
+            guard let state = clients[client] else { continue }
+            if state.mayRest, state.restsUntil > time {
+                restingClients.append(client)
+                clientsRestUntil = min(clientsRestUntil ?? state.restsUntil, state.restsUntil)
+                continue
+            }
             clients[client]?.isListed = false
-            if !takeIn(source, of: client, &left) { readable(client) }
-            charge(since: &time, source, to: .client(client))
+            var messages = 0
+            if !takeIn(state.source, of: client, &left, &messages) { readable(client) }
+            clients[client]?.sent(messages, now: time)
+            charge(since: &time, state.source, to: .client(client))
         }
         // Those that there was no time for go before those that had their turn.
         if taken < listed.count { readableClients = listed[taken...] + readableClients }
@@ -232,7 +291,12 @@ package final class IsolatedQueues<Source: IngressSource> {
         return false
     }
 
-    private func takeIn(_ source: Source, of client: ConnectionID, _ left: inout Int) -> Bool {
+    private func takeIn(
+        _ source: Source,
+        of client: ConnectionID,
+        _ left: inout Int,
+        _ messages: inout Int
+    ) -> Bool {
         for _ in 0..<partsOfConnection {
             if left == 0 || scheduler.isSpent(client) { return false }
             guard let part = source.nextPart(most: { _ in clientMessages }),
@@ -241,6 +305,7 @@ package final class IsolatedQueues<Source: IngressSource> {
             source.takePart()
             scheduler.charge(source.takeOpeningNanoseconds(), to: .client(client))
             left -= 1
+            messages += part.messages
         }
         return false
     }

@@ -34,7 +34,8 @@ public struct RobustnessLimits: Hashable, Sendable {
         public var requestPercent = 20
         /// The guaranteed share of catch-up and state transfer, in percent, split evenly by peer.
         public var bulkPercent = 5
-        /// What is left to a peer that the flood guard cut off, in percent of its share.
+        /// What is left to a peer that the flood guard cut off, in percent of its share; and of all time to it, and to a client that sends
+        /// more than it may without an answer.
         public var cutPercent = 1
         /// The processor time that the shares divide in one round. A shorter round spreads it more evenly; a message is never interrupted.
         public var roundNanoseconds: UInt64 = 1_000_000
@@ -63,6 +64,10 @@ public struct RobustnessLimits: Hashable, Sendable {
         public var clientBytes = 256 << 10
         /// The most client connections.
         public var clientConnections = 4096
+        /// How many messages a client may send at once that no answer comes to: more than it may have outstanding, some times over.
+        public var unansweredMessages: UInt64 = 1000
+        /// How many such messages a second it may send for ever.
+        public var unansweredPerSecond: UInt64 = 100
 
         var problem: String? {
             let percentages = [agreementPercent, requestPercent, bulkPercent]
@@ -79,6 +84,9 @@ public struct RobustnessLimits: Hashable, Sendable {
                 return "a client's turn and the cost of a message must be positive, and an hour at most"
             }
             if !isDuration(mostDebtNanoseconds) { return "the most debt must be positive, and an hour at most" }
+            if !(1...1_000_000).contains(unansweredMessages) || !(1...1_000_000).contains(unansweredPerSecond) {
+                return "the messages without an answer and their growth must be 1 to 1000000"
+            }
             let bounds = [
                 agreementMessages, agreementBytes, forwardMessages, forwardBytes, bulkMessages, bulkBytes,
                 clientMessages, clientBytes, clientConnections,
