@@ -97,8 +97,9 @@ public struct RobustnessLimits: Hashable, Sendable {
 
     /// Budgets and times of ``FloodGuard``.
     public struct Flooding: Hashable, Sendable {
-        /// How many offences a peer may commit at once.
-        public var offenceBudget: UInt64 = 1000
+        /// How many offences a peer may commit at once. The longest messages cost half a millisecond for each, so that a flood has cost
+        /// 150 ms of processor time when it is cut off.
+        public var offenceBudget: UInt64 = 300
         /// How many offences a second a peer may commit for ever. At 50 microseconds each, the dearest kind, they cost 0.5 % of a core.
         public var offencesPerSecond: UInt64 = 100
         /// After how many offences of all peers they are compared (Aardvark's implementation: every 2000 messages).

@@ -8,8 +8,11 @@ import Testing
 struct FloodGuardTests {
     private static func at(seconds: Double) -> Instant { Instant(nanoseconds: UInt64(seconds * 1e9)) }
 
+    /// The times and numbers of these tests go by a budget of 1000.
     private static func guarded(faults: Int = 1, limits: RobustnessLimits.Flooding = .init()) throws -> FloodGuard {
-        FloodGuard(
+        var limits = limits
+        limits.offenceBudget = 1_000
+        return FloodGuard(
             size: try #require(ClusterSize(faults: faults)),
             replica: ReplicaID(0),
             window: 256,
