@@ -12,8 +12,8 @@ import Messages
 ///   that catches slower ones.
 ///
 /// It stays so for a time that doubles with each cut. At most f peers are cut off or down at once; when there is one more, those with the
-/// fewest recent offences come back. Every cut is lifted when this replica has reason to think that it hears too little, see
-/// ``liftAll(now:)``.
+/// fewest recent offences come back. The cut of a peer that offends no more is lifted when this replica has reason to think that it hears
+/// too little, see ``liftQuiet(now:)``.
 public struct FloodGuard: Sendable {
     /// What a correct peer does not do, or hardly ever. A late vote, or one of an old view, is none: correct peers send them.
     public enum Offence: String, Hashable, Sendable, CaseIterable {
@@ -38,6 +38,7 @@ public struct FloodGuard: Sendable {
     private struct Peer: Sendable {
         /// When the budget will be whole again.
         var wholeAt = Instant(nanoseconds: 0)
+        var lastOffence = Instant(nanoseconds: 0)
         var cutUntil: Instant?
         /// How long its next cut lasts.
         var nextCutNanoseconds: UInt64
@@ -96,6 +97,7 @@ public struct FloodGuard: Sendable {
             if peers[peer.index].unvouched == 0 { peers[peer.index].unvouchedSince = now }
             peers[peer.index].unvouched += 1
         }
+        peers[peer.index].lastOffence = now
         // Twice the budget at most is remembered: who floods no more is not punished for ever.
         let spent = min(peers[peer.index].wholeAt.nanoseconds(since: now) + price, 2 * budget)
         peers[peer.index].wholeAt = now.advanced(byNanoseconds: spent)
@@ -164,14 +166,16 @@ public struct FloodGuard: Sendable {
         return changes
     }
 
-    /// Lifts all cuts. To be called when this replica has a VIEW-CHANGE out, or nothing has committed for one progress timer while
-    /// something should have: it may be deaf to a peer that it needs. That one is heard from now on, since everybody begins with a whole
-    /// budget; who floods on is cut off again as soon as it has used it, for longer than before.
-    public mutating func liftAll(now: Instant) -> [Change] {
+    /// Lifts the cuts of peers that have not offended of late. To be called when this replica has a VIEW-CHANGE out, or nothing has committed
+    /// for one progress timer while something should have: it may hear too little from a peer that it needs. One that floods on is not such
+    /// a peer. It is heard, at a hundredth of the time; were its cut lifted too, its flood would come in at the very moment when the others
+    /// have no time to lose, and no view change would succeed.
+    public mutating func liftQuiet(now: Instant) -> [Change] {
         var changes: [Change] = []
-        while let next = leastOffending(orDown: true) {
-            peers[next.index].wholeAt = now
-            lift(next, into: &changes)
+        for peer in size.members where peers[peer.index].cutUntil != nil {
+            guard now.nanoseconds(since: peers[peer.index].lastOffence) >= limits.quietNanoseconds else { continue }
+            peers[peer.index].wholeAt = now
+            lift(peer, into: &changes)
         }
         return changes
     }
@@ -190,9 +194,9 @@ public struct FloodGuard: Sendable {
         peers.count { $0.cutUntil != nil || $0.isDown }
     }
 
-    private func leastOffending(orDown: Bool = false) -> ReplicaID? {
+    private func leastOffending() -> ReplicaID? {
         size.members
-            .filter { peers[$0.index].cutUntil != nil && (orDown || !peers[$0.index].isDown) }
+            .filter { peers[$0.index].cutUntil != nil && !peers[$0.index].isDown }
             .min { peers[$0.index].wholeAt < peers[$1.index].wholeAt }
     }
 

@@ -11,8 +11,6 @@ package struct FloodWatch: Sendable {
     private var expected: [Int]
     /// Whose message is handled now, and which.
     private var source: (peer: ReplicaID, isVote: Bool)?
-    /// Whether nothing was executed since this replica said that nothing moves.
-    private var isStalled = false
     private var changes: [FloodGuard.Change] = []
 
     /// How many offences of each kind there were.
@@ -83,12 +81,7 @@ package struct FloodWatch: Sendable {
         case .dropped(let reason): dropped(reason, now: now)
         case .accused(_, .forgedRequest) where !areRequestsSigned: break
         case .accused(let peer, _): count(.invalid, of: peer, now: now)
-        case .stalled:
-            guard !isStalled else { return }
-            isStalled = true
-            changes += floodGuard.liftAll(now: now)
-        case .leftView: changes += floodGuard.liftAll(now: now)
-        case .executed: isStalled = false
+        case .stalled, .leftView: changes += floodGuard.liftQuiet(now: now)
         default: break
         }
     }

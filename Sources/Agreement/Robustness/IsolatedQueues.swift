@@ -182,7 +182,7 @@ package final class IsolatedQueues<Source: IngressSource> {
 
     /// When there may be more to do than now, because somebody who rests is served again; nil for never.
     package var deadline: Instant? {
-        var deadline = clientsRestUntil
+        var deadline = haveClientsRested ? nil : clientsRestUntil
         if cut.count > 0, clock() < cutPeersRestUntil,
             scheduler.hasWaiting(includingClients: true) || !readablePeers.isDisjoint(with: cut)
         {

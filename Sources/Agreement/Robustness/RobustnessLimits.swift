@@ -108,6 +108,8 @@ public struct RobustnessLimits: Hashable, Sendable {
         public var worstFactor = 20
         /// Offences that took longer than this to come together are not compared.
         public var comparisonNanoseconds: UInt64 = 60_000_000_000
+        /// After how long without an offence a peer that is cut off floods no more.
+        public var quietNanoseconds: UInt64 = 1_000_000_000
         /// How long the first cut lasts; each further one lasts twice as long.
         public var shortestCutNanoseconds: UInt64 = 5_000_000_000
         /// How long a cut lasts at most; after as long without one, the next is short again.
@@ -120,8 +122,8 @@ public struct RobustnessLimits: Hashable, Sendable {
             if comparedOffences < 1 || !(2...1_000_000).contains(worstFactor) {
                 return "offences must be compared, and the factor be 2 to 1000000"
             }
-            if !isDuration(comparisonNanoseconds) {
-                return "the time of a comparison must be positive, and an hour at most"
+            if !isDuration(comparisonNanoseconds) || !isDuration(quietNanoseconds) {
+                return "the times of a comparison and without an offence must be positive, and an hour at most"
             }
             if !isDuration(shortestCutNanoseconds) || !isDuration(longestCutNanoseconds)
                 || shortestCutNanoseconds > longestCutNanoseconds
