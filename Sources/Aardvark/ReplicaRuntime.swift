@@ -250,15 +250,15 @@ final class ReplicaRuntime: TransportDelegate, ReplicaOutlet {
         core.turnEnded(now: now)
         flush(core)
         setTimer(core)
-        if isMore { scheduleTurn() } else if core.hasWork { goOnSoon() }
+        if isMore || core.hasWork { goOnSoon() }
     }
 
     /// Lets the sockets be read before the next turn: their loop runs tasks, and those that they add, as long as any is due, and reads
-    /// nothing meanwhile.
+    /// nothing meanwhile. So what waits of one peer keeps no other one's messages from being read.
     private func goOnSoon() {
         guard !isGoingOn else { return }
         isGoingOn = true
-        _ = eventLoop.assumeIsolated().scheduleTask(in: .microseconds(50)) {
+        _ = eventLoop.assumeIsolated().scheduleTask(in: .microseconds(10)) {
             self.isGoingOn = false
             self.scheduleTurn()
         }
@@ -543,15 +543,13 @@ final class ReplicaRuntime: TransportDelegate, ReplicaOutlet {
         timerDeadline = nil
         guard !isStopped, let core else { return }
         let now = ClockReading.now()
+        if let ingress, core.takesMessages, ingress.hasWork(includingClients: core.takesRequests) { scheduleTurn() }
         guard let deadline = deadline(of: core), deadline <= now.monotonic else { return setTimer(core) }
         floods?.timePassed(now: now.monotonic)
         core.timePassed(now: now)
         flush(core)
         setTimer(core)
-        if let ingress {
-            applyCuts(ingress)
-            if core.takesMessages, ingress.hasWork(includingClients: core.takesRequests) { scheduleTurn() }
-        }
+        if let ingress { applyCuts(ingress) }
         if core.hasWork { scheduleTurn() }
     }
 

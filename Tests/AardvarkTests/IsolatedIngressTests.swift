@@ -337,6 +337,51 @@ struct IsolatedIngressTests {
         #expect((ingress.rests > 0) == !isAnswered)
     }
 
+    @Test func `what waits of a peer that is cut off keeps nobody else's messages in their connection`() throws {
+        // Time passes with every look at the clock, so that to take in costs something.
+        var time: UInt64 = 1_000_000_000
+        let ingress = IsolatedIngress(
+            size: try #require(ClusterSize(faults: 1)),
+            limits: RobustnessLimits().scheduling,
+            clientMessages: 1
+        ) {
+            time += 50
+            return Instant(nanoseconds: time)
+        }
+        let flood = Frames((0..<10_000).map { _ in Self.frame([0x11]) })
+        let other = Frames([])
+        ingress.open(flood, of: ReplicaID(1), as: ConnectionID(1))
+        ingress.open(other, of: ReplicaID(2), as: ConnectionID(2))
+        ingress.readable(ReplicaID(1))
+        ingress.takeIn()
+        var cut = VoteSet()
+        cut.insert(ReplicaID(1))
+        ingress.setCut(cut)
+        var served: [IngressQueue: Int] = [:]
+        for turn in 0..<10_000 {
+            if turn % 1_000 == 0 {
+                // It is far beyond its share, and so is the other one.
+                ingress.charge(10_000_000, to: .agreement(ReplicaID(1)))
+                ingress.charge(10_000_000, to: .agreement(ReplicaID(2)))
+                other.add(Self.frame([0x11]))
+                ingress.readable(ReplicaID(2))
+            }
+            ingress.takeIn()
+            while let (queue, _) = ingress.next(includingClients: true) {
+                served[queue, default: 0] += 1
+                time += 10_000
+                ingress.charge(10_000, to: queue)
+            }
+            time += 7_000
+            if turn % 1_000 == 10 { try #require(other.count == 0) }
+        }
+        #expect(served[.agreement(ReplicaID(2))] == 10)
+        // Its debts of 10 ms are a second of rest each: it is served after that.
+        time += 10_000_000_000
+        ingress.takeIn()
+        #expect(ingress.next(includingClients: true)?.queue == .agreement(ReplicaID(1)))
+    }
+
     @Test func `a peer that is cut off gets a hundredth of the time, also while nobody else wants any`() throws {
         var time: UInt64 = 1_000_000_000
         let ingress = IsolatedIngress(

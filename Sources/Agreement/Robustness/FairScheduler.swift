@@ -118,6 +118,12 @@ public struct FairScheduler<Element: Sendable>: Sendable {
         count > (includingClients ? 0 : clients.count) + (includingCut ? 0 : cutCount)
     }
 
+    /// Whether something of a peer waits.
+    func hasWaiting(of peer: ReplicaID) -> Bool {
+        let place = UInt64(1) << UInt64(peer.index)
+        return agreement.count(of: place) + forwards.count(of: place) + bulk.count(of: place) > 0
+    }
+
     /// How many messages of peers that are cut off wait.
     private var cutCount: Int {
         cut == 0 ? 0 : agreement.count(of: cut) + forwards.count(of: cut) + bulk.count(of: cut)

@@ -242,9 +242,11 @@ package final class IsolatedQueues<Source: IngressSource> {
         let servesCut = servesCutPeers
         for place in peers.indices where readablePeers.contains(ReplicaID(UInt8(place))) {
             let peer = ReplicaID(UInt8(place))
-            if !servesCut, cut.contains(peer) { continue }
+            let isCut = cut.contains(peer)
+            // To take in more of a peer that is cut off, before what waits of it was served, would use up the time that there is for that.
+            if isCut, !servesCut || scheduler.hasWaiting(of: peer) { continue }
             guard let source = peers[place]?.source else { continue }
-            if takeIn(source, of: peer, includingClients, servesCut) { readablePeers.remove(peer) }
+            if takeIn(source, of: peer, includingClients, isCut) { readablePeers.remove(peer) }
             charge(since: &time, source, to: .agreement(peer))
         }
         var left = partsOfClients
@@ -271,9 +273,9 @@ package final class IsolatedQueues<Source: IngressSource> {
     }
 
     /// - Returns: Whether there is nothing more to take in, for now.
-    private func takeIn(_ source: Source, of peer: ReplicaID, _ includingClients: Bool, _ includingCut: Bool) -> Bool {
+    private func takeIn(_ source: Source, of peer: ReplicaID, _ includingClients: Bool, _ isCut: Bool) -> Bool {
         for _ in 0..<partsOfConnection {
-            if scheduler.isSpent(peer, includingClients: includingClients, includingCut: includingCut) { return false }
+            if scheduler.isSpent(peer, includingClients: includingClients, includingCut: isCut) { return false }
             guard let part = source.nextPart(most: { $0.mostMessages }) else { return true }
             let queue: IngressQueue =
                 switch part.stream {
