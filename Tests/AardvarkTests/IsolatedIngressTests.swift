@@ -350,6 +350,8 @@ struct IsolatedIngressTests {
         }
         let flood = Frames((0..<10_000).map { _ in Self.frame([0x11]) })
         let other = Frames([])
+        let client = Frames([])
+        #expect(ingress.open(client, as: ConnectionID(9)))
         ingress.open(flood, of: ReplicaID(1), as: ConnectionID(1))
         ingress.open(other, of: ReplicaID(2), as: ConnectionID(2))
         ingress.readable(ReplicaID(1))
@@ -365,6 +367,9 @@ struct IsolatedIngressTests {
                 ingress.charge(10_000_000, to: .agreement(ReplicaID(2)))
                 other.add(Self.frame([0x11]))
                 ingress.readable(ReplicaID(2))
+                ingress.charge(10_000_000, to: .client(ConnectionID(9)))
+                client.add(Self.frame([0x01]))
+                ingress.readable(ConnectionID(9))
             }
             ingress.takeIn()
             while let (queue, _) = ingress.next(includingClients: true) {
@@ -373,7 +378,7 @@ struct IsolatedIngressTests {
                 ingress.charge(10_000, to: queue)
             }
             time += 7_000
-            if turn % 1_000 == 10 { try #require(other.count == 0) }
+            if turn % 1_000 == 10 { try #require(other.count == 0 && client.count == 0) }
         }
         #expect(served[.agreement(ReplicaID(2))] == 10)
         // Its debts of 10 ms are a second of rest each: it is served after that.

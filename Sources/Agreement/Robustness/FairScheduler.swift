@@ -136,10 +136,10 @@ public struct FairScheduler<Element: Sendable>: Sendable {
             && agreement.isSpent(peer.index, round: round)
     }
 
-    /// Whether a client has had more than its turn while something waits. A client's turn is hardly more than one request, so that a little
-    /// more does not count.
+    /// Whether a client has had more than its turn while something waits that is served. A client's turn is hardly more than one request,
+    /// so that a little more does not count.
     mutating func isSpent(_ client: ConnectionID) -> Bool {
-        count > 0 && clients.isInDebt(client)
+        hasWaiting(includingClients: true, includingCut: false) && clients.isInDebt(client)
     }
 
     /// Puts a message at the end of a queue.
