@@ -96,7 +96,12 @@ struct AttackCommand: AsyncParsableCommand {
     )
     var emulate: Bool?
 
-    @Flag(help: "Have correct replicas record their inputs, for aardvark-lab replay.")
+    @Flag(
+        help: ArgumentHelp(
+            "Have correct replicas record their inputs, for aardvark-lab replay.",
+            discussion: "Kept with the logs of runs in which something was found. What it costs is in the figures."
+        )
+    )
     var record = false
 
     @Flag(help: "Print results.json.")

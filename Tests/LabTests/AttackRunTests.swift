@@ -126,6 +126,55 @@ import Testing
         }
     }
 
+    @Test func `a run beyond the model keeps its files and says where, and each correct replica's recording replays`()
+        throws
+    {
+        let directory = FileManager.default.temporaryDirectory.appending(path: "aardvark-attack-\(UUID())").path
+        defer { try? FileManager.default.removeItem(atPath: directory) }
+        let (status, text) = try lab(
+            ["attack", "--no-emulate", "--protocols", "aardvark", "--profiles", "out-of-model", "--seconds", "2"]
+                + ["--repeat", "1", "--record", "--output", directory]
+        )
+        let path = "\(directory)/results.json"
+        let results = try AttackResults(json: Array(Data(contentsOf: URL(filePath: path))), path: path)
+        let run = try #require(results.runs.first)
+        #expect(run.isOutOfModel && run.failure == nil)
+        #expect(run.faultyReplicas == [0, 3])
+        // Whether two correct replicas are at odds within so short an attack is a matter of luck; that the exit code tells is not.
+        let isFound = run.verdicts.contains { $0.held == false }
+        #expect(status == (isFound ? 0 : 3))
+        #expect(text.contains("no oracle noticed") == !isFound)
+
+        let kept = try #require(run.keptFiles)
+        #expect(text.contains("\(kept) keeps the logs of aardvark under out-of-model, repetition 1,"))
+        let files = try FileManager.default.contentsOfDirectory(atPath: kept)
+        #expect(Set(files).isSuperset(of: (0..<4).map { "replica-\($0).log" }))
+        let recordings = files.filter { $0.hasSuffix(".recording") }.sorted()
+        #expect(recordings == ["replica-1.recording", "replica-2.recording"])
+        for recording in recordings {
+            let (status, text) = try lab(["replay", "\(kept)/\(recording)"])
+            #expect(status == 0)
+            #expect(text.contains("the same run: every input had the effects that were recorded"))
+        }
+    }
+
+    /// Runs the lab to its end.
+    ///
+    /// - Returns: Its exit code and its output.
+    private func lab(_ words: [String]) throws -> (status: Int32, output: String) {
+        let lab = Process()
+        let output = Pipe()
+        lab.executableURL = try BuiltProgram.url("aardvark-lab")
+        lab.arguments = words
+        lab.standardInput = FileHandle.nullDevice
+        lab.standardOutput = output
+        lab.standardError = FileHandle.nullDevice
+        try lab.run()
+        let bytes = try output.fileHandleForReading.readToEnd() ?? Data()
+        lab.waitUntilExit()
+        return (lab.terminationStatus, String(decoding: bytes, as: UTF8.self))
+    }
+
     @Test func `what a process used is read whatever its name is`() throws {
         let devices = """
             Inter-|   Receive                                                |  Transmit

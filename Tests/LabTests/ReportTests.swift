@@ -72,7 +72,12 @@ struct ReportTests {
     @Test func `what failed is said everywhere, and loudly`() {
         var runs = MadeUpResults.whole.runs
         runs[3].verdicts[0] = AttackResults.Verdict(oracle: "one history", held: false, detail: "<two> at 7")
+        runs[3].keptFiles = "results/aardvark-big-mac-1"
         let report = AttackReport(MadeUpResults.results(runs))
+        for text in [report.terminal, report.besideThePapers, report.markdown, report.html] {
+            #expect(text.contains("results/aardvark-big-mac-1 keeps the logs of aardvark under big-mac, repetition 1,"))
+        }
+        #expect(!AttackReport(MadeUpResults.whole).terminal.contains("keeps the logs"))
         let sentence = "an oracle found a violation: repetition 1: one history: "
         #expect(report.terminal.contains("FAILED: aardvark under big-mac: \(sentence)<two> at 7"))
         #expect(report.markdown.contains("## What failed"))

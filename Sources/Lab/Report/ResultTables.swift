@@ -124,7 +124,15 @@ struct ResultTables {
             found.append("This is a debug build, so the figures are no measurement")
         }
         if let stopped = results.stopped { found.append("Not all runs took place that were asked for: \(stopped)") }
-        return found + emulation.missing
+        return found + emulation.missing + results.runs.compactMap(Self.keeping)
+    }
+
+    /// Where the files of a run are that were kept because something was found; nil where they were removed.
+    private static func keeping(_ run: AttackResults.Run) -> String? {
+        run.keptFiles.map {
+            "\($0) keeps the logs of \(run.protocolName) under \(run.profile), repetition \(run.repetition), and with --record "
+                + "the recordings that aardvark-lab replay steps through"
+        }
     }
 
     static func name(of result: AttackSummary.Case) -> String {

@@ -33,7 +33,8 @@ extension AttackResults {
         package var verdicts: [Verdict]
         /// Why the run did not come to its end; nil when it did. Such a run is in no figure of the summary.
         package var failure: String?
-        /// Where its logs and recordings were kept; nil when they were removed because nothing was wrong.
+        /// Where its logs and recordings were kept; nil when they were removed because nothing was wrong. Beyond the fault model they
+        /// always are.
         package var keptFiles: String?
 
         /// The phase of a kind.

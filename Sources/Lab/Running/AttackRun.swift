@@ -83,7 +83,8 @@ struct AttackRun {
         defer { try? network?.end() }
         do {
             var run = try await run(cluster, orders, observer, course, (outages, network))
-            if run.failure == nil, run.verdicts.allSatisfy({ $0.held == true }) {
+            // Beyond the fault model it is the run in which nothing was found that has to be looked into; the other shows what is found.
+            if run.failure == nil, !run.isOutOfModel, run.verdicts.allSatisfy({ $0.held == true }) {
                 cluster.stop()
                 try? FileManager.default.removeItem(atPath: directory)
             } else {
