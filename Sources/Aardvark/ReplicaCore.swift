@@ -270,7 +270,9 @@ final class ReplicaCore {
     }
 
     /// Whether ``turnEnded(now:)`` wants to be called though nothing arrived.
-    var hasWork: Bool { checkpointing.underWay != nil || transfer.isSliceDue(now: Instant.now().nanoseconds) }
+    func hasWork(now: Instant) -> Bool {
+        checkpointing.underWay != nil || transfer.isSliceDue(now: now.nanoseconds)
+    }
 
     /// The protocol log has become durable, or cannot.
     func logReported(_ report: ProtocolLog.Report, now: ClockReading) {

@@ -165,10 +165,10 @@ final class ReplicaRuntime: TransportDelegate, ReplicaOutlet {
             scheduleTurn()
         case (.client, _), (.administrator, _):
             let client = ClientLink(link, nextConnection())
-            let allowance = allowances.removeValue(forKey: link.peer)
-            if let ingress, !ingress.open(link, as: client.connection, allowance: allowance) {
+            if let ingress, !ingress.open(link, as: client.connection, allowance: allowances[link.peer]) {
                 return link.close(.local("there are as many clients as there may be"))
             }
+            allowances[link.peer] = nil
             clientLinks[link.peer] = client
             clientsByConnection[client.connection] = client
         }
@@ -250,7 +250,7 @@ final class ReplicaRuntime: TransportDelegate, ReplicaOutlet {
         core.turnEnded(now: now)
         flush(core)
         setTimer(core)
-        if isMore || core.hasWork { goOnSoon() }
+        if isMore || core.hasWork(now: now.monotonic) { goOnSoon() }
     }
 
     /// Lets the sockets be read before the next turn: their loop runs tasks, and those that they add, as long as any is due, and reads
@@ -550,7 +550,7 @@ final class ReplicaRuntime: TransportDelegate, ReplicaOutlet {
         flush(core)
         setTimer(core)
         if let ingress { applyCuts(ingress) }
-        if core.hasWork { scheduleTurn() }
+        if core.hasWork(now: now.monotonic) { scheduleTurn() }
     }
 
     // MARK: Events and status

@@ -44,12 +44,13 @@ struct IsolatedIngressTests {
     }
 
     private static func makeIngress(
-        _ change: (inout RobustnessLimits.Scheduling) -> Void = { _ in }
+        _ change: (inout RobustnessLimits.Scheduling) -> Void = { _ in },
+        clock: @escaping () -> Instant = { Instant(nanoseconds: 0) }
     ) throws -> IsolatedIngress {
         var limits = RobustnessLimits().scheduling
         change(&limits)
         let size = try #require(ClusterSize(replicas: 4))
-        return IsolatedIngress(size: size, limits: limits, clientMessages: 1) { Instant(nanoseconds: 0) }
+        return IsolatedIngress(size: size, limits: limits, clientMessages: 1, clock: clock)
     }
 
     /// The types of the messages of a part.
@@ -258,11 +259,7 @@ struct IsolatedIngressTests {
 
     @Test func `a client that had more than its turn is served again while a peer floods`() throws {
         var time: UInt64 = 1_000_000_000
-        let ingress = IsolatedIngress(
-            size: try #require(ClusterSize(faults: 1)),
-            limits: RobustnessLimits().scheduling,
-            clientMessages: 1
-        ) { Instant(nanoseconds: time) }
+        let ingress = try Self.makeIngress(clock: { Instant(nanoseconds: time) })
         let flood = Frames((0..<10_000).map { _ in Self.frame([0x11]) })
         ingress.open(flood, of: ReplicaID(1), as: ConnectionID(1))
         ingress.readable(ReplicaID(1))
@@ -289,11 +286,7 @@ struct IsolatedIngressTests {
         isAnswered: Bool
     ) throws {
         var time: UInt64 = 1_000_000_000
-        let ingress = IsolatedIngress(
-            size: try #require(ClusterSize(faults: 1)),
-            limits: RobustnessLimits().scheduling,
-            clientMessages: 1
-        ) { Instant(nanoseconds: time) }
+        let ingress = try Self.makeIngress(clock: { Instant(nanoseconds: time) })
         let flood = Frames((0..<100_000).map { _ in Self.frame([0x01]) })
         let other = Frames([])
         var flooder = ConnectionID(1)
@@ -340,14 +333,10 @@ struct IsolatedIngressTests {
     @Test func `what waits of a peer that is cut off keeps nobody else's messages in their connection`() throws {
         // Time passes with every look at the clock, so that to take in costs something.
         var time: UInt64 = 1_000_000_000
-        let ingress = IsolatedIngress(
-            size: try #require(ClusterSize(faults: 1)),
-            limits: RobustnessLimits().scheduling,
-            clientMessages: 1
-        ) {
+        let ingress = try Self.makeIngress(clock: {
             time += 50
             return Instant(nanoseconds: time)
-        }
+        })
         let flood = Frames((0..<10_000).map { _ in Self.frame([0x11]) })
         let other = Frames([])
         let client = Frames([])
@@ -389,11 +378,7 @@ struct IsolatedIngressTests {
 
     @Test func `a peer that is cut off gets a hundredth of the time, also while nobody else wants any`() throws {
         var time: UInt64 = 1_000_000_000
-        let ingress = IsolatedIngress(
-            size: try #require(ClusterSize(faults: 1)),
-            limits: RobustnessLimits().scheduling,
-            clientMessages: 1
-        ) { Instant(nanoseconds: time) }
+        let ingress = try Self.makeIngress(clock: { Instant(nanoseconds: time) })
         let flood = Frames((0..<100_000).map { _ in Self.frame([0x11]) })
         let other = Frames([])
         ingress.open(flood, of: ReplicaID(1), as: ConnectionID(1))

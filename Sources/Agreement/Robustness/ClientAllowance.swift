@@ -10,36 +10,26 @@ package struct ClientAllowance: Hashable, Sendable {
     /// What an answer gives back, in messages.
     private static let messagesOfAnswer: UInt64 = 4
 
-    /// What one message takes, in nanoseconds until the allowance is whole again.
-    private let price: UInt64
-    private let whole: UInt64
-    /// When the allowance will be whole again.
-    private var wholeAt = Instant(nanoseconds: 0)
+    private var messages: Budget
 
     /// Makes an allowance that is whole.
     package init(_ limits: RobustnessLimits.Scheduling) {
-        price = 1_000_000_000 / limits.unansweredPerSecond + 1
-        whole = limits.unansweredMessages * price
+        messages = Budget(units: limits.unansweredMessages, perSecond: limits.unansweredPerSecond)
     }
 
     /// The client has sent messages.
-    package mutating func sent(_ messages: Int, now: Instant) {
-        // Twice the allowance at most is remembered: who floods no more is not punished for ever.
-        let taken = UInt64(clamping: messages).multipliedReportingOverflow(by: price)
-        let spent = wholeAt.nanoseconds(since: now).addingReportingOverflow(
-            taken.overflow ? 2 * whole : taken.partialValue
-        )
-        wholeAt = now.advanced(byNanoseconds: spent.overflow ? 2 * whole : min(spent.partialValue, 2 * whole))
+    package mutating func sent(_ count: Int, now: Instant) {
+        messages.spend(UInt64(clamping: count), now: now)
     }
 
     /// The client was sent an answer.
     package mutating func answered() {
-        wholeAt = wholeAt.before(nanoseconds: Self.messagesOfAnswer * price)
+        messages.giveBack(Self.messagesOfAnswer)
     }
 
     /// Whether the client has sent more than it may.
-    package func isOverdrawn(now: Instant) -> Bool { wholeAt.nanoseconds(since: now) > whole }
+    package func isOverdrawn(now: Instant) -> Bool { messages.isOverdrawn(now: now) }
 
     /// Whether there is nothing to remember.
-    package func isWhole(now: Instant) -> Bool { wholeAt <= now }
+    package func isWhole(now: Instant) -> Bool { messages.spent(now: now) == 0 }
 }

@@ -36,8 +36,7 @@ public struct FloodGuard: Sendable {
     }
 
     private struct Peer: Sendable {
-        /// When the budget will be whole again.
-        var wholeAt = Instant(nanoseconds: 0)
+        var budget: Budget
         var lastOffence = Instant(nanoseconds: 0)
         var cutUntil: Instant?
         /// How long its next cut lasts.
@@ -78,7 +77,11 @@ public struct FloodGuard: Sendable {
         self.replica = replica
         self.window = UInt64(window)
         self.limits = limits
-        peers = Array(repeating: Peer(nextCutNanoseconds: limits.shortestCutNanoseconds), count: size.replicas)
+        let peer = Peer(
+            budget: Budget(units: limits.offenceBudget, perSecond: limits.offencesPerSecond),
+            nextCutNanoseconds: limits.shortestCutNanoseconds
+        )
+        peers = Array(repeating: peer, count: size.replicas)
     }
 
     /// When ``timePassed(now:)`` wants to be called; nil for never.
@@ -98,11 +101,9 @@ public struct FloodGuard: Sendable {
             peers[peer.index].unvouched += 1
         }
         peers[peer.index].lastOffence = now
-        // Twice the budget at most is remembered: who floods no more is not punished for ever.
-        let spent = min(peers[peer.index].wholeAt.nanoseconds(since: now) + price, 2 * budget)
-        peers[peer.index].wholeAt = now.advanced(byNanoseconds: spent)
+        peers[peer.index].budget.spend(1, now: now)
         var changes: [Change] = []
-        if spent > budget { cut(peer, now: now, into: &changes) }
+        if peers[peer.index].budget.isOverdrawn(now: now) { cut(peer, now: now, into: &changes) }
         compare(peer, now: now, into: &changes)
         return changes
     }
@@ -142,19 +143,13 @@ public struct FloodGuard: Sendable {
             peers[peer.index].unvouched = 0
             if isLate { continue }
             peers[peer.index].compared = max(0, peers[peer.index].compared - Int(clamping: count))
-            let (price, overflow) = count.multipliedReportingOverflow(by: price)
-            peers[peer.index].wholeAt = peers[peer.index].wholeAt.before(nanoseconds: overflow ? .max : price)
-            guard peers[peer.index].cutUntil != nil, peers[peer.index].wholeAt.nanoseconds(since: now) <= budget
-            else { continue }
+            peers[peer.index].budget.giveBack(count)
+            guard peers[peer.index].cutUntil != nil, !peers[peer.index].budget.isOverdrawn(now: now) else { continue }
             lift(peer, into: &changes)
             peers[peer.index].nextCutNanoseconds = limits.shortestCutNanoseconds
         }
         return changes
     }
-
-    /// What one offence takes of the budget, in nanoseconds until the budget is whole again.
-    private var price: UInt64 { 1_000_000_000 / limits.offencesPerSecond + 1 }
-    private var budget: UInt64 { limits.offenceBudget * price }
 
     /// A peer went down, or came up: it counts among those that are cut off, which may be f together.
     public mutating func setDown(_ peer: ReplicaID, _ isDown: Bool) -> [Change] {
@@ -166,15 +161,15 @@ public struct FloodGuard: Sendable {
         return changes
     }
 
-    /// Lifts the cuts of peers that have not offended of late. To be called when this replica has a VIEW-CHANGE out, or nothing has committed
-    /// for one progress timer while something should have: it may hear too little from a peer that it needs. One that floods on is not such
-    /// a peer. It is heard, at a hundredth of the time; were its cut lifted too, its flood would come in at the very moment when the others
-    /// have no time to lose, and no view change would succeed.
+    /// Lifts the cuts of peers that have not offended of late. To be called when this replica has a VIEW-CHANGE out, or nothing has
+    /// committed for one progress timer while something should have: it may hear too little from a peer that it needs. One that floods on
+    /// is not such a peer. It is heard, at a hundredth of the time; were its cut lifted too, its flood would come in at the very moment
+    /// when the others have no time to lose, and no view change would succeed.
     public mutating func liftQuiet(now: Instant) -> [Change] {
         var changes: [Change] = []
         for peer in size.members where peers[peer.index].cutUntil != nil {
             guard now.nanoseconds(since: peers[peer.index].lastOffence) >= limits.quietNanoseconds else { continue }
-            peers[peer.index].wholeAt = now
+            peers[peer.index].budget.refill(now: now)
             lift(peer, into: &changes)
         }
         return changes
@@ -197,7 +192,7 @@ public struct FloodGuard: Sendable {
     private func leastOffending() -> ReplicaID? {
         size.members
             .filter { peers[$0.index].cutUntil != nil && !peers[$0.index].isDown }
-            .min { peers[$0.index].wholeAt < peers[$1.index].wholeAt }
+            .min { peers[$0.index].budget.wholeAt < peers[$1.index].budget.wholeAt }
     }
 
     private mutating func lift(_ peer: ReplicaID, into changes: inout [Change]) {
@@ -211,8 +206,7 @@ public struct FloodGuard: Sendable {
         if !peers[peer.index].isDown, missing >= size.faults {
             // One that offends much more takes the place of one that offends less.
             guard let least = leastOffending(),
-                peers[peer.index].wholeAt.nanoseconds(since: now) / 2
-                    > peers[least.index].wholeAt.nanoseconds(since: now)
+                peers[peer.index].budget.spent(now: now) / 2 > peers[least.index].budget.spent(now: now)
             else { return }
             lift(least, into: &changes)
         }

@@ -42,10 +42,10 @@ package struct IngressPart<Content: Sendable>: Sendable {
 /// their own for each peer and for the clients).
 ///
 /// Parts are taken out of connections as long as their queues have room. A connection whose queue is full is not emptied any more, which
-/// holds up its other end; nor is one of which the owner has used up its share while something waits, since to take in costs time as well,
-/// whatever becomes of it. A peer that is cut off gets a hundredth of the time and no more, also while nobody else wants any: on a machine
-/// that is shared, or paid for by its use, no time is left over; and so does a client that is beyond its ``ClientAllowance``. Forwards and bulk that find no room are dropped, since the same
-/// connection carries agreement.
+/// holds up its other end; nor is one of which the owner has used up its share while something waits, since to take in costs time as
+/// well, whatever becomes of it. A peer that is cut off gets a hundredth of the time and no more, also while nobody else wants any: on a
+/// machine that is shared, or paid for by its use, no time is left over; and so does a client that is beyond its ``ClientAllowance``.
+/// Forwards and bulk that find no room are dropped, since the same connection carries agreement.
 package final class IsolatedQueues<Source: IngressSource> {
     /// How many parts of one connection, and of all clients together, are taken in at a time.
     private let partsOfConnection = 128
@@ -70,22 +70,16 @@ package final class IsolatedQueues<Source: IngressSource> {
     /// Those of them that sent more than they may, and when the first of them is served again.
     private var restingClients: [ConnectionID] = []
     private var clientsRestUntil: Instant?
+    /// Those that had sent more than they may when they were looked at last, so that it takes no time to find that there are none.
+    private var overdrawnClients: Set<ConnectionID> = []
 
     private struct ClientSource {
         let source: Source
         var allowance: ClientAllowance
         /// When it is served again.
         var restsUntil = Instant(nanoseconds: 0)
-        /// Whether it had sent more than it may when it was looked at last.
-        var mayRest = false
         /// Whether it waits for its turn, or rests, already.
         var isListed = false
-
-        mutating func sent(_ messages: Int, now: Instant) {
-            guard messages > 0 else { return }
-            allowance.sent(messages, now: now)
-            mayRest = allowance.isOverdrawn(now: now)
-        }
     }
 
     /// Messages that were dropped because their queue was full.
@@ -151,6 +145,7 @@ package final class IsolatedQueues<Source: IngressSource> {
     @discardableResult
     package func close(_ client: ConnectionID) -> ClientAllowance? {
         scheduler.close(client)
+        overdrawnClients.remove(client)
         guard let allowance = clients.removeValue(forKey: client)?.allowance, !allowance.isWhole(now: clock()) else {
             return nil
         }
@@ -203,15 +198,23 @@ package final class IsolatedQueues<Source: IngressSource> {
             guard cut.contains(peer) else { return }
             cutPeersRestUntil = max(cutPeersRestUntil, clock()).advanced(byNanoseconds: rest)
         case .client(let connection):
-            guard let client = clients[connection], client.mayRest else { return }
+            guard overdrawnClients.contains(connection), let client = clients[connection] else { return }
             let now = clock()
             guard client.allowance.isOverdrawn(now: now) else {
-                clients[connection]?.mayRest = false
+                overdrawnClients.remove(connection)
                 return
             }
             if client.restsUntil <= now { rests += 1 }
             clients[connection]?.restsUntil = max(client.restsUntil, now).advanced(byNanoseconds: rest)
         }
+    }
+
+    private func noteSent(_ messages: Int, by client: ConnectionID, _ allowance: ClientAllowance, now: Instant) {
+        guard messages > 0 else { return }
+        var allowance = allowance
+        allowance.sent(messages, now: now)
+        clients[client]?.allowance = allowance
+        if allowance.isOverdrawn(now: now) { overdrawnClients.insert(client) }
     }
 
     /// Clients that have rested long enough have their turn again.
@@ -257,7 +260,7 @@ package final class IsolatedQueues<Source: IngressSource> {
             let client = listed[taken]
             taken += 1
             guard let state = clients[client] else { continue }
-            if state.mayRest, state.restsUntil > time {
+            if overdrawnClients.contains(client), state.restsUntil > time {
                 restingClients.append(client)
                 clientsRestUntil = min(clientsRestUntil ?? state.restsUntil, state.restsUntil)
                 continue
@@ -265,7 +268,7 @@ package final class IsolatedQueues<Source: IngressSource> {
             clients[client]?.isListed = false
             var messages = 0
             if !takeIn(state.source, of: client, &left, &messages) { readable(client) }
-            clients[client]?.sent(messages, now: time)
+            noteSent(messages, by: client, state.allowance, now: time)
             charge(since: &time, state.source, to: .client(client))
         }
         // Those that there was no time for go before those that had their turn.
