@@ -1,4 +1,5 @@
 import Agreement
+import Invariants
 import Messages
 import NIOCore
 import Transport
@@ -15,9 +16,9 @@ extension Link: FrameSource {}
 
 /// The frames of links in queues apart: each is cut into parts of a few messages of one kind, which wait. A link whose queue is full is
 /// not emptied any more; so it stops reading its socket.
-typealias IsolatedIngress = IsolatedQueues<FrameIntake>
+typealias IsolatedIngress = IsolatedQueues
 
-extension IsolatedQueues<FrameIntake> {
+extension IsolatedQueues {
     typealias Part = FrameIntake.Part
 
     /// Makes queues in which nothing waits, of which the costs are measured by the clock of this machine.
@@ -37,12 +38,19 @@ extension IsolatedQueues<FrameIntake> {
     func open(_ source: any FrameSource, as client: ConnectionID, allowance: ClientAllowance? = nil) -> Bool {
         open(FrameIntake(source, client, isPeer: false), as: client, allowance: allowance)
     }
+
+    /// Takes what is handled next. Its cost is then to be charged.
+    func nextPart(includingClients: Bool) -> (queue: IngressQueue, part: Part)? {
+        guard let (queue, content) = next(includingClients: includingClients) else { return nil }
+        guard let part = content as? Part else { invariantViolated("links of a replica bring parts of frames") }
+        return (queue, part)
+    }
 }
 
 /// How far the frames of one connection were moved into queues.
 final class FrameIntake: IngressSource {
     /// Some messages of one kind, one after another in one frame.
-    struct Part: Sendable {
+    final class Part: IngressContent {
         /// The connection that they came over.
         let connection: ConnectionID
         /// The frame that they are in.
@@ -51,6 +59,13 @@ final class FrameIntake: IngressSource {
         let messages: MessageRanges
         /// How many of them are the part's.
         let count: Int
+
+        init(connection: ConnectionID, frame: [UInt8], messages: MessageRanges, count: Int) {
+            self.connection = connection
+            self.frame = frame
+            self.messages = messages
+            self.count = count
+        }
     }
 
     /// What a part costs beside its bytes.
@@ -72,7 +87,7 @@ final class FrameIntake: IngressSource {
         self.isPeer = isPeer
     }
 
-    func nextPart(most: (PeerMessage.Stream) -> Int) -> IngressPart<Part>? {
+    func nextPart(most: (PeerMessage.Stream) -> Int) -> IngressPart? {
         var ranges = rest
         var range = ranges.next()
         while range == nil {

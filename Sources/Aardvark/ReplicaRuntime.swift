@@ -391,7 +391,7 @@ final class ReplicaRuntime: TransportDelegate, ReplicaOutlet {
         ingress.takeIn(includingClients: core.takesRequests)
         let start = Instant.now()
         var last = start
-        while core.takesMessages, let (queue, part) = ingress.next(includingClients: core.takesRequests) {
+        while core.takesMessages, let (queue, part) = ingress.nextPart(includingClients: core.takesRequests) {
             let ownBefore = core.ownNanoseconds
             handle(part, from: queue, core, now)
             let time = Instant.now()

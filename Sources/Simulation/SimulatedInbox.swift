@@ -1,4 +1,5 @@
 import Agreement
+import Invariants
 import Messages
 
 /// A message that has arrived at a replica and waits for its processor.
@@ -24,6 +25,15 @@ struct Arrival: Sendable {
 
     var stream: PeerMessage.Stream {
         if case .peer(let message, from: _) = message { message.stream } else { .agreement }
+    }
+}
+
+/// Some messages that arrived over one connection, one after another.
+final class Arrivals: IngressContent {
+    let messages: [Arrival]
+
+    init(_ messages: [Arrival]) {
+        self.messages = messages
     }
 }
 
@@ -53,7 +63,7 @@ final class SimulatedLink: IngressSource {
     private let meter: ProcessorMeter
     private var waiting = FirstInFirstOut<Arrival>()
     private var bytes = 0
-    private var looked: IngressPart<[Arrival]>?
+    private var looked: IngressPart?
     private var opening: UInt64 = 0
 
     init(costs: CostModel, meter: ProcessorMeter) {
@@ -69,7 +79,7 @@ final class SimulatedLink: IngressSource {
         return true
     }
 
-    func nextPart(most: (PeerMessage.Stream) -> Int) -> IngressPart<[Arrival]>? {
+    func nextPart(most: (PeerMessage.Stream) -> Int) -> IngressPart? {
         if let looked { return looked }
         guard let stream = waiting.first?.stream else { return nil }
         let most = most(stream)
@@ -84,7 +94,7 @@ final class SimulatedLink: IngressSource {
             opening += costs.receiving(next.bytes)
         }
         bytes -= partBytes
-        looked = IngressPart(part, stream: stream, messages: part.count, bytes: partBytes)
+        looked = IngressPart(Arrivals(part), stream: stream, messages: part.count, bytes: partBytes)
         return looked
     }
 
@@ -138,7 +148,7 @@ enum SimulatedInbox {
 
 /// Queues apart, filled from a link to each peer and client.
 final class IsolatedInbox {
-    let queues: IsolatedQueues<SimulatedLink>
+    let queues: IsolatedQueues
     private let costs: CostModel
     private let meter: ProcessorMeter
     private var peers: [SimulatedLink] = []
@@ -166,6 +176,13 @@ final class IsolatedInbox {
             queues.open(link, of: peer, as: ConnectionID(UInt64(peer.rawValue)))
             peers.append(link)
         }
+    }
+
+    /// Takes what is handled next. Its cost is then to be charged.
+    func next() -> (queue: IngressQueue, messages: [Arrival])? {
+        guard let (queue, content) = queues.next(includingClients: true) else { return nil }
+        guard let arrivals = content as? Arrivals else { invariantViolated("links of this inbox make arrivals") }
+        return (queue, arrivals.messages)
     }
 
     func append(_ arrival: Arrival) -> Bool {

@@ -152,7 +152,7 @@ final class SimulatedProcessor {
         switch inbox {
         case .isolated(let inbox):
             inbox.queues.takeIn()
-            while shell.isUp, let (queue, part) = inbox.queues.next(includingClients: true) {
+            while shell.isUp, let (queue, part) = inbox.next() {
                 let before = meter.turn - meter.own
                 for arrival in part where shell.isUp { handle(arrival, shell) }
                 inbox.queues.charge(meter.turn - meter.own - before, to: queue)

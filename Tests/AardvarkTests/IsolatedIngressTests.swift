@@ -66,7 +66,7 @@ struct IsolatedIngressTests {
         ingress.readable(peer)
         ingress.takeIn()
         var taken: [IngressQueue: [UInt8]] = [:]
-        while let (queue, part) = ingress.next(includingClients: true) { taken[queue, default: []] += types(part) }
+        while let (queue, part) = ingress.nextPart(includingClients: true) { taken[queue, default: []] += types(part) }
         #expect(taken[.agreement(peer)] == [0x11, 0x12, 0x12, 0x11, 0x13])
         #expect(taken[.forwards(peer)] == [Self.forwardType])
         #expect(taken[.bulk(peer)] == [Self.catchUpType, Self.catchUpType])
@@ -86,7 +86,7 @@ struct IsolatedIngressTests {
             ingress.readable(ReplicaID(2))
             ingress.takeIn()
             var before = 0
-            while let (queue, _) = ingress.next(includingClients: true) {
+            while let (queue, _) = ingress.nextPart(includingClients: true) {
                 if queue == .agreement(ReplicaID(2)) {
                     ingress.charge(1_000, to: queue)
                     break
@@ -97,7 +97,7 @@ struct IsolatedIngressTests {
             #expect(before <= 1, "in round \(round)")
             // Between two votes there is time for some of the flood, which is thus in debt.
             for _ in 0..<4 {
-                guard let (queue, _) = ingress.next(includingClients: true) else { break }
+                guard let (queue, _) = ingress.nextPart(includingClients: true) else { break }
                 ingress.charge(50_000, to: queue)
             }
         }
@@ -116,11 +116,11 @@ struct IsolatedIngressTests {
             peer.add(Self.frame([0x11]))
             ingress.readable(ReplicaID(3))
             ingress.takeIn()
-            let first = try #require(ingress.next(includingClients: true))
+            let first = try #require(ingress.nextPart(includingClients: true))
             #expect(first.queue == .agreement(ReplicaID(3)))
             ingress.charge(5_000, to: first.queue)
             for _ in 0..<3 {
-                guard let (queue, _) = ingress.next(includingClients: true) else { break }
+                guard let (queue, _) = ingress.nextPart(includingClients: true) else { break }
                 ingress.charge(60_000, to: queue)
             }
         }
@@ -143,7 +143,7 @@ struct IsolatedIngressTests {
         // When nothing else is left to do, all of it is taken.
         while ingress.hasWork(includingClients: true) {
             ingress.takeIn()
-            while ingress.next(includingClients: true) != nil {}
+            while ingress.nextPart(includingClients: true) != nil {}
         }
         #expect(flood.count == 0 && longRequests.count == 0)
     }
@@ -170,7 +170,7 @@ struct IsolatedIngressTests {
 
         var handled: [IngressQueue: Int] = [:]
         while ingress.hasWork(includingClients: true) {
-            while let (queue, _) = ingress.next(includingClients: true) { handled[queue, default: 0] += 1 }
+            while let (queue, _) = ingress.nextPart(includingClients: true) { handled[queue, default: 0] += 1 }
             ingress.takeIn()
         }
         #expect(handled == [.agreement(ReplicaID(1)): 100, .client(ConnectionID(9)): 100])
@@ -190,7 +190,7 @@ struct IsolatedIngressTests {
         ingress.takeIn()
         #expect(ingress.dropped == 32)
         var handled: [IngressQueue: Int] = [:]
-        while let (queue, _) = ingress.next(includingClients: true) { handled[queue, default: 0] += 1 }
+        while let (queue, _) = ingress.nextPart(includingClients: true) { handled[queue, default: 0] += 1 }
         #expect(handled == [.agreement(ReplicaID(1)): 1, .forwards(ReplicaID(1)): 4, .bulk(ReplicaID(1)): 4])
     }
 
@@ -214,14 +214,14 @@ struct IsolatedIngressTests {
         #expect(ingress.open(Frames([Self.frame([1])]), as: ConnectionID(9)))
         ingress.readable(ConnectionID(9))
         ingress.takeIn()
-        #expect(ingress.next(includingClients: false) == nil)
+        #expect(ingress.nextPart(includingClients: false) == nil)
         #expect(!ingress.hasWork(includingClients: false) && ingress.hasWork(includingClients: true))
         ingress.open(Frames([Self.frame([0x11])]), of: ReplicaID(1), as: ConnectionID(1))
         ingress.readable(ReplicaID(1))
         ingress.takeIn()
-        #expect(ingress.next(includingClients: false)?.queue == .agreement(ReplicaID(1)))
-        #expect(ingress.next(includingClients: false) == nil)
-        #expect(ingress.next(includingClients: true)?.queue == .client(ConnectionID(9)))
+        #expect(ingress.nextPart(includingClients: false)?.queue == .agreement(ReplicaID(1)))
+        #expect(ingress.nextPart(includingClients: false) == nil)
+        #expect(ingress.nextPart(includingClients: true)?.queue == .client(ConnectionID(9)))
     }
 
     @Test func `what a closed client had waiting is gone, what a closed peer had waiting is handled`() throws {
@@ -237,7 +237,7 @@ struct IsolatedIngressTests {
         ingress.readable(ConnectionID(9))
         ingress.readable(ReplicaID(1))
         ingress.takeIn()
-        let last = try #require(ingress.next(includingClients: true))
+        let last = try #require(ingress.nextPart(includingClients: true))
         #expect(last.queue == .agreement(ReplicaID(1)) && last.part.connection == ConnectionID(1))
         #expect(!ingress.hasWork(includingClients: true))
     }
@@ -254,7 +254,7 @@ struct IsolatedIngressTests {
         ingress.readable(ReplicaID(1))
         ingress.takeIn(includingClients: false)
         #expect(peer.count == 0)
-        #expect(ingress.next(includingClients: false)?.queue == .agreement(ReplicaID(1)))
+        #expect(ingress.nextPart(includingClients: false)?.queue == .agreement(ReplicaID(1)))
     }
 
     @Test func `a client that had more than its turn is served again while a peer floods`() throws {
@@ -271,7 +271,7 @@ struct IsolatedIngressTests {
         var servedAt: UInt64?
         while servedAt == nil, flood.count > 0 {
             ingress.takeIn()
-            guard let (queue, _) = ingress.next(includingClients: true) else { break }
+            guard let (queue, _) = ingress.nextPart(includingClients: true) else { break }
             if queue == .client(ConnectionID(9)) { servedAt = time }
             time += 100_000
             ingress.charge(100_000, to: queue)
@@ -299,7 +299,7 @@ struct IsolatedIngressTests {
                 other.add(Self.frame([0x01]))
                 ingress.readable(ConnectionID(100))
                 ingress.takeIn()
-                while let (queue, _) = ingress.next(includingClients: true) {
+                while let (queue, _) = ingress.nextPart(includingClients: true) {
                     let isFlood = queue == .client(flooder)
                     if isFlood { spent += 100_000 } else { served += 1 }
                     time += 100_000
@@ -361,7 +361,7 @@ struct IsolatedIngressTests {
                 ingress.readable(ConnectionID(9))
             }
             ingress.takeIn()
-            while let (queue, _) = ingress.next(includingClients: true) {
+            while let (queue, _) = ingress.nextPart(includingClients: true) {
                 served[queue, default: 0] += 1
                 time += 10_000
                 ingress.charge(10_000, to: queue)
@@ -373,7 +373,7 @@ struct IsolatedIngressTests {
         // Its debts of 10 ms are a second of rest each: it is served after that.
         time += 10_000_000_000
         ingress.takeIn()
-        #expect(ingress.next(includingClients: true)?.queue == .agreement(ReplicaID(1)))
+        #expect(ingress.nextPart(includingClients: true)?.queue == .agreement(ReplicaID(1)))
     }
 
     @Test func `a peer that is cut off gets a hundredth of the time, also while nobody else wants any`() throws {
@@ -396,7 +396,7 @@ struct IsolatedIngressTests {
             ingress.readable(ReplicaID(2))
             while ingress.hasWork(includingClients: true) {
                 ingress.takeIn()
-                while let (queue, _) = ingress.next(includingClients: true) {
+                while let (queue, _) = ingress.nextPart(includingClients: true) {
                     if queue == .agreement(ReplicaID(1)) { spent += 100_000 }
                     time += 100_000
                     ingress.charge(100_000, to: queue)

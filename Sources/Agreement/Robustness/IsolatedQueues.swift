@@ -1,15 +1,18 @@
 import Messages
 
+/// Messages that wait, in the form in which they are handled.
+///
+/// A class, and not a parameter of the queues' type: generic code that another module uses is not specialized for it, which took 3 % of a
+/// replica's time.
+package protocol IngressContent: AnyObject, Sendable {}
+
 /// A connection, as what comes over it goes into queues apart.
 package protocol IngressSource: AnyObject {
-    /// What waits in a queue: some messages of one kind.
-    associatedtype Part: Sendable
-
     /// Looks at what comes next. It comes again until it is taken. While nothing is taken, the other end is held up.
     ///
     /// - Parameter most: How many messages of a kind make a part at the most.
     /// - Returns: nil when nothing has come in.
-    func nextPart(most: (PeerMessage.Stream) -> Int) -> IngressPart<Part>?
+    func nextPart(most: (PeerMessage.Stream) -> Int) -> IngressPart?
 
     /// Takes what ``nextPart(most:)`` gave last.
     func takePart()
@@ -19,9 +22,9 @@ package protocol IngressSource: AnyObject {
 }
 
 /// Some messages of one kind that came over one connection, one after another.
-package struct IngressPart<Content: Sendable>: Sendable {
+package struct IngressPart: Sendable {
     /// The messages.
-    package let content: Content
+    package let content: any IngressContent
     /// Their kind. All that a client sends is of one kind.
     package let stream: PeerMessage.Stream
     /// How many they are.
@@ -30,7 +33,7 @@ package struct IngressPart<Content: Sendable>: Sendable {
     package let bytes: Int
 
     /// Describes a part.
-    package init(_ content: Content, stream: PeerMessage.Stream, messages: Int, bytes: Int) {
+    package init(_ content: any IngressContent, stream: PeerMessage.Stream, messages: Int, bytes: Int) {
         self.content = content
         self.stream = stream
         self.messages = messages
@@ -46,12 +49,14 @@ package struct IngressPart<Content: Sendable>: Sendable {
 /// well, whatever becomes of it. A peer that is cut off gets a hundredth of the time and no more, also while nobody else wants any: on a
 /// machine that is shared, or paid for by its use, no time is left over; and so does a client that is beyond its ``ClientAllowance``.
 /// Forwards and bulk that find no room are dropped, since the same connection carries agreement.
-package final class IsolatedQueues<Source: IngressSource> {
+package final class IsolatedQueues {
+    package typealias Source = any IngressSource
+
     /// How many parts of one connection, and of all clients together, are taken in at a time.
     private let partsOfConnection = 128
     private let partsOfClients = 1_024
 
-    private var scheduler: FairScheduler<Source.Part>
+    private var scheduler: FairScheduler<any IngressContent>
     private let clock: () -> Instant
     /// How many messages of a client make a part.
     private let clientMessages: Int
@@ -326,7 +331,7 @@ package final class IsolatedQueues<Source: IngressSource> {
     /// Takes what is handled next. Its cost is then to be charged.
     ///
     /// - Parameter includingClients: Whether there is room for what clients send.
-    package func next(includingClients: Bool) -> (queue: IngressQueue, part: Source.Part)? {
+    package func next(includingClients: Bool) -> (queue: IngressQueue, content: any IngressContent)? {
         guard let taken = scheduler.next(includingClients: includingClients, includingCut: servesCutPeers) else {
             return nil
         }
