@@ -381,7 +381,7 @@ final class ReplicaRuntime: TransportDelegate, ReplicaOutlet {
     // MARK: Turns with queues apart
 
     /// How long a turn takes messages out of the queues, in nanoseconds: so long that one flush serves many of them.
-    private static let turnNanoseconds: UInt64 = 1_000_000
+    private static let turnNanoseconds: UInt64 = 2_000_000
 
     /// Takes what arrived, in the order of the shares, and charges each sender with what it cost.
     ///

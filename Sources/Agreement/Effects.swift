@@ -275,6 +275,8 @@ public enum ViewChangeReason: String, Hashable, Sendable, CaseIterable {
     case slow
     /// The view has lasted as long as one may.
     case expired
+    /// The primary did what no correct one does.
+    case faulty
     /// A request was not executed in time: the last resort, and PBFT's only one.
     case requestTimer = "request_timer"
     /// The new primary did not begin the view in time.

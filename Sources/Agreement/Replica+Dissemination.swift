@@ -79,7 +79,7 @@ extension Replica {
     }
 
     /// The proposal, of which nothing is missing, unless it is beyond the bounds of a batch.
-    private func take(
+    private mutating func take(
         _ awaited: AwaitedProposal,
         from peer: ReplicaID,
         into effects: inout [Effect]

@@ -45,6 +45,7 @@ extension Replica {
         } else {
             judged(prePrepare, valid: checks != nil, knowing: executed, now: now, into: &effects)
         }
+        lookForContradiction(sequence, into: &effects)
         // The others' COMMITs may have come before, and no verdict of this replica's stands between them and execution.
         commitIfPossible(sequence, into: &effects)
     }
@@ -234,11 +235,31 @@ extension Replica {
                 return repeated(vote, in: log[vote.sequence].commits, from: peer, into: &effects)
             }
         }
+        if let proposed = log[vote.sequence].proposedDigest, proposed != vote.digest {
+            lookForContradiction(vote.sequence, into: &effects)
+        }
         advance(vote.sequence, into: &effects)
     }
 
+    /// Where f + 1 backups vote for other batches than this replica was shown, a correct one was shown another one, by the same primary in
+    /// the same view: it has proposed two. (When it does so to each backup in turn, every one of them falls behind again and again, and
+    /// measures nothing meanwhile.)
+    private mutating func lookForContradiction(_ sequence: SequenceNumber, into effects: inout [Effect]) {
+        let primary = logView.primary(in: configuration.size)
+        guard let proposed = log[sequence].proposedDigest, primary != configuration.replica else { return }
+        let slot = log[sequence]
+        var others = slot.prepares.votersAgainst(proposed).union(slot.commits.votersAgainst(proposed))
+        others.remove(primary)
+        if others.count >= configuration.size.weakQuorum { accuse(primary, of: .equivocation, into: &effects) }
+    }
+
     /// A second vote of one replica counts nothing; one for another digest is what no correct replica sends.
-    private func repeated(_ vote: Vote, in tally: VoteTally, from peer: ReplicaID, into effects: inout [Effect]) {
+    private mutating func repeated(
+        _ vote: Vote,
+        in tally: VoteTally,
+        from peer: ReplicaID,
+        into effects: inout [Effect]
+    ) {
         if !tally.votes(for: vote.digest).contains(peer) {
             accuse(peer, of: .equivocation, into: &effects)
         }

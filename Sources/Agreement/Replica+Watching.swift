@@ -245,6 +245,7 @@ extension PrimaryMonitor.Suspicion {
         case .unfair: .unfair
         case .slow: .slow
         case .expired: .expired
+        case .faulty: .faulty
         }
     }
 }

@@ -279,7 +279,9 @@ public struct Replica: ~Copyable {
         effects.append(.note(.dropped(reason)))
     }
 
-    func accuse(_ replica: ReplicaID, of accusation: Accusation, into effects: inout [Effect]) {
+    /// A replica did what no correct one does. A primary that is watched is left for it at once: there is nothing to wait for.
+    mutating func accuse(_ replica: ReplicaID, of accusation: Accusation, into effects: inout [Effect]) {
         effects.append(.note(.accused(replica, accusation)))
+        if isActive, replica == primary { primaryWatch?.monitor.misbehaved(accusation) }
     }
 }

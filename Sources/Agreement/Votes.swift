@@ -9,6 +9,8 @@ public struct VoteSet: Hashable, Sendable {
     /// The empty set.
     public init() {}
 
+    private init(bits: UInt64) { self.bits = bits }
+
     /// How many replicas are in the set.
     public var count: Int { bits.nonzeroBitCount }
 
@@ -31,6 +33,12 @@ public struct VoteSet: Hashable, Sendable {
     public mutating func remove(_ replica: ReplicaID) {
         bits &= ~Self.bit(replica)
     }
+
+    /// The replicas of both sets.
+    func union(_ other: VoteSet) -> VoteSet { VoteSet(bits: bits | other.bits) }
+
+    /// The replicas that are not in the other set.
+    func subtracting(_ other: VoteSet) -> VoteSet { VoteSet(bits: bits & ~other.bits) }
 
     /// Whether no replica is in both sets.
     package func isDisjoint(with other: VoteSet) -> Bool { bits & other.bits == 0 }
@@ -78,6 +86,9 @@ struct VoteTally: Sendable {
         }
         return nil
     }
+
+    /// The replicas that voted for others than a digest.
+    func votersAgainst(_ digest: Digest) -> VoteSet { voters.subtracting(votes(for: digest)) }
 
     /// The replicas that voted for a digest.
     func votes(for digest: Digest) -> VoteSet {

@@ -65,6 +65,67 @@ struct PrimaryWatchTests {
         #expect(Self.reasons(replica) == [.slow])
     }
 
+    // MARK: Faults that this replica saw itself
+
+    /// Why a backup leaves its view when the primary's fault shows while it hears its peers.
+    private static func reasons(
+        isWatched: Bool = true,
+        showing fault: (TestReplica, Keys) -> Void
+    ) -> [ViewChangeReason] {
+        var switches = ProtocolSwitches.aardvark
+        switches.dissemination = .primary
+        switches.regularViewChanges = isWatched
+        let keys = Keys(clients: 2, switches: switches)
+        let replica = TestReplica(1, keys: keys, limits: Limits())
+        fault(replica, keys)
+        replica.endTurn()
+        for peer: UInt8 in [2, 3] { replica.receive(.ping(Ping(isAnswer: false, number: 1)), from: peer) }
+        replica.endTurn()
+        return reasons(replica)
+    }
+
+    @Test(arguments: [Vote.Phase.prepare, .commit])
+    func `a primary that shows f + 1 others another batch is left at once`(phase: Vote.Phase) {
+        for (voters, expected) in [([2], []), ([0, 2], []), ([2, 3], [.faulty])] as [([UInt8], [ViewChangeReason])] {
+            let other = { (keys: Keys) in PrePrepare.proposal(1, [keys.opening(2)]).batch.digest }
+            let votesLast = Self.reasons { replica, keys in
+                replica.receive(.prePrepare(.proposal(1, [keys.opening(1)])), from: 0)
+                replica.receive(phase, 1, other(keys), from: voters)
+            }
+            let votesFirst = Self.reasons { replica, keys in
+                replica.receive(phase, 1, other(keys), from: voters)
+                replica.receive(.prePrepare(.proposal(1, [keys.opening(1)])), from: 0)
+            }
+            #expect(votesLast == expected && votesFirst == expected, "votes of \(voters)")
+        }
+        let unwatched = Self.reasons(isWatched: false) { replica, keys in
+            replica.receive(.prePrepare(.proposal(1, [keys.opening(1)])), from: 0)
+            replica.receive(phase, 1, PrePrepare.proposal(1, [keys.opening(2)]).batch.digest, from: [2, 3])
+        }
+        #expect(unwatched.isEmpty)
+    }
+
+    @Test func `a primary that proposes twice, or what nobody signed, is left at once, and nobody for others' faults`()
+    {
+        let twice = Self.reasons { replica, keys in
+            replica.receive(.prePrepare(.proposal(1, [keys.opening(1)])), from: 0)
+            replica.receive(.prePrepare(.proposal(1, [keys.opening(2)])), from: 0)
+        }
+        #expect(twice == [.faulty])
+        let forged = Self.reasons { replica, keys in
+            let request = keys.request(1, number: 0, [], spoiledFor: [ReplicaID(1)])
+            replica.receive(.prePrepare(.proposal(1, [request])), from: 0)
+        }
+        #expect(forged == [.faulty])
+        let ofBackup = Self.reasons { replica, keys in
+            let proposal = PrePrepare.proposal(1, [keys.opening(1)])
+            replica.receive(.prePrepare(proposal), from: 0)
+            replica.receive(.commit, 1, proposal.batch.digest, from: [2])
+            replica.receive(.commit, 1, PrePrepare.proposal(1, [keys.opening(2)]).batch.digest, from: [2])
+        }
+        #expect(ofBackup.isEmpty)
+    }
+
     @Test func `without the switch there is no IDLE and no PING`() {
         let cluster = Self.cluster(isWatched: false)
         var said = 0

@@ -138,6 +138,17 @@ struct ThroughputTests {
         Self.expect(try Self.kept(slow, of: trial), in: 0...20)
     }
 
+    @Test(arguments: [EquivocatingPrimary.Division.single, .halves])
+    func `regular view changes end the view of a primary that shows backups different batches`(
+        division: EquivocatingPrimary.Division
+    ) throws {
+        var trial = Self.trial(steps: 25_000)
+        let equivocating = Self.primary(EquivocatingPrimary(division))
+        Self.expect(try Self.kept(equivocating, of: trial), in: 90...200)
+        trial.switches.regularViewChanges = false
+        Self.expect(try Self.kept(equivocating, of: trial), in: 0...40)
+    }
+
     @Test func `signatures leave a client no way to divide the replicas over a request`() throws {
         var trial = Self.trial()
         let poison = Self.client(PoisonBatch())

@@ -13,6 +13,8 @@ import Messages
 /// - *IDLE.* A primary says, each half heartbeat, that it has nothing to say beyond its last number. That is a violation when, having
 ///   executed through that number, this replica still holds a request that it forwarded 10 heartbeats ago, and again 5 ago.
 /// - *Fairness*: ``FairnessWatch``. *Throughput*: ``RequiredThroughput``.
+/// - *Fault.* It did what no correct primary does, and this replica saw it: two batches at one number, a forged request. (Aardvark leaves it
+///   to the other rules; a primary that is just fast enough for them could go on for as long as it likes.)
 ///
 /// What scales: heartbeat = (40 ms + 2 round trips) x back-off, and the time to note k after forwarding = (10 ms + 1 round trip) x back-off,
 /// with ``RoundTrips/representative`` and ``MonitorBackOff/factor``.
@@ -37,6 +39,8 @@ struct PrimaryMonitor: Sendable {
         case slow(observed: UInt64, required: UInt64)
         /// The view has lasted as long as one may: the next one's turn.
         case expired
+        /// It did what no correct primary does.
+        case faulty(Accusation)
     }
 
     /// What is due when time has passed.
@@ -221,6 +225,11 @@ struct PrimaryMonitor: Sendable {
             if let request { suspect(.idle(request)) }
         }
         update(time)
+    }
+
+    /// The primary did what no correct one does: for that there is neither a measure nor a time when it does not count.
+    mutating func misbehaved(_ accusation: Accusation) {
+        if isActive, !isPrimary, suspicion == nil { suspicion = .faulty(accusation) }
     }
 
     // MARK: Progress

@@ -12,7 +12,7 @@ struct RequiredThroughputTests {
     private static func isForThroughput(_ suspicion: PrimaryMonitor.Suspicion) -> Bool {
         switch suspicion {
         case .slow, .expired: true
-        case .silent, .stuck, .idle, .unfair: false
+        case .silent, .stuck, .idle, .unfair, .faulty: false
         }
     }
 
