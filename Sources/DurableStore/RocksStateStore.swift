@@ -47,6 +47,7 @@ public final class RocksStateStore: AuthenticatedStore {
     private var garbageStart: [UInt8] = []
     /// Checkpoints below this one are not kept, though the last one stays on disk until the next is whole.
     private var released: UInt64 = 0
+    private var staged: StagedParts
 
     /// What is wrong with the disk; nil as long as nothing is.
     public private(set) var failure: StoreError?
@@ -57,6 +58,7 @@ public final class RocksStateStore: AuthenticatedStore {
         self.database = database
         self.path = path
         self.checkpointsKept = checkpointsKept
+        staged = StagedParts(in: path)
         forest = MerkleForest(DiskNodes(in: database, at: path, nextPlace: 0))
         checkpoints = try Self.checkpoints(in: database, at: path)
         try removeUnfinished()
@@ -321,6 +323,15 @@ public final class RocksStateStore: AuthenticatedStore {
     }
 
     // MARK: Another state
+
+    /// Keeps a part of a state that is being fetched, in a file of its own.
+    public func stage(_ part: [UInt8]) { staged.append(part) }
+
+    /// Visits what was staged, also by an earlier process, oldest first. It may be damaged.
+    public func visitStaged(_ visit: (_ part: [UInt8]) -> ScanStep) { staged.visit(visit) }
+
+    /// Removes what was staged.
+    public func discardStaged() { staged.discard() }
 
     /// Begins to replace the state by that of `base` with the changes made. The work here follows the keys written since `base`.
     public func beginInstall(

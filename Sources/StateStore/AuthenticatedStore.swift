@@ -115,6 +115,17 @@ public protocol AuthenticatedStore: AnyObject {
 
     /// How many bytes of values were hashed and written so far of the state that is being installed; 0 when none is.
     var installedBytes: Int { get }
+
+    /// Keeps a part of a state that is being fetched, so that it need not be fetched again after a restart. It is no part of the state, and a
+    /// store need not keep it.
+    func stage(_ part: [UInt8])
+
+    /// Visits the parts that were staged, also before a restart, oldest first, until the visitor stops. Nothing vouches for them: they may
+    /// be damaged.
+    func visitStaged(_ visit: (_ part: [UInt8]) -> ScanStep)
+
+    /// Drops what was staged.
+    func discardStaged()
 }
 
 /// What becomes of one key: its new value, or nil when it is deleted.
@@ -137,6 +148,15 @@ public struct StateChange: Hashable, Sendable {
 }
 
 extension AuthenticatedStore {
+    /// A store that does not outlive a restart keeps nothing.
+    public func stage(_ part: [UInt8]) {}
+
+    /// Visits nothing.
+    public func visitStaged(_ visit: (_ part: [UInt8]) -> ScanStep) {}
+
+    /// Has nothing to drop.
+    public func discardStaged() {}
+
     /// Freezes the state as the checkpoint with this number and computes its root at once.
     public func checkpoint(_ number: UInt64) -> Digest {
         beginCheckpoint(number)

@@ -30,6 +30,19 @@ struct StateDifference {
         let node: StateNode
         /// Where it is; nil for a leaf, whose key says it.
         let branchPath: SubtreePath?
+
+        init(_ node: StateNode, digest: Digest, branchPath: SubtreePath?) {
+            self.digest = digest
+            self.node = node
+            self.branchPath = branchPath
+        }
+
+        /// The root node of a part.
+        init(_ node: StateNode, of part: Part) {
+            digest = part.digest
+            self.node = node
+            if case .branch = node { branchPath = part.path } else { branchPath = nil }
+        }
     }
 
     /// What the local checkpoint has where a part lies.
@@ -82,9 +95,7 @@ struct StateDifference {
     /// - Returns: The parts below it, by rising steps: all of them, but beside a local branch only those that differ.
     mutating func take(_ node: StateNode, for part: Part) -> [Part] {
         if case .same = part.local { return [] }
-        var branchPath: SubtreePath?
-        if case .branch = node { branchPath = part.path }
-        verified.append(Verified(digest: part.digest, node: node, branchPath: branchPath))
+        verified.append(Verified(node, of: part))
         switch (node, part.local) {
         case (.leaf(let keyspace, let entry), .leaf(let localKeyspace, let localKey, _)):
             if localKeyspace != keyspace || localKey != entry.key {

@@ -9,6 +9,9 @@ import Invariants
 /// target had, one node a path, so that only what differs is sent; elsewhere whole subtrees, as much as one answer holds.
 /// The store is changed only once ``beginInstall()`` is called, slice by slice, and counts as changed when the last is in.
 ///
+/// What was verified is staged in the store too, up to ``Limits/retainedBytes``: a fetch of any target begins with what an earlier process
+/// has staged, each node by the digest that it is computed to have.
+///
 /// Memory: the nodes in which the wanted state differs from the local one, which a source cannot add to; those of earlier
 /// targets, within ``Limits/retainedBytes``; and the requests in flight, each with at most
 /// ``StateTransferLimits/answerBytes`` on its way.
@@ -24,6 +27,8 @@ public struct StateFetch {
     private var retainedOrder: [Digest] = []
     /// Where earlier targets had branches that were verified: this one will have most of what is below them.
     private var knownBranches: Set<SubtreePath> = []
+    /// How much the store was given to stage.
+    private var stagedBytes = 0
 
     /// What is to be asked for, the next part last.
     private var wanted: [StateDifference.Part] = []
@@ -74,6 +79,7 @@ public struct StateFetch {
         for source in sources where !self.sources.contains(where: { $0.name == source }) {
             self.sources.append(StateSource(name: source))
         }
+        takeUpStaged()
         begin()
     }
 
@@ -240,6 +246,27 @@ public struct StateFetch {
         knownBranches = Set(retained.values.lazy.compactMap(\.branchPath))
     }
 
+    /// Keeps what an earlier process has staged as if it were of an earlier target.
+    private mutating func takeUpStaged() {
+        let most = limits.retainedBytes
+        var (bytes, nodes) = (0, [StateDifference.Verified]())
+        store.visitStaged { part in
+            bytes += part.count
+            nodes += StateDifference.Verified.staged(in: part, &hasher) ?? []
+            return bytes < most ? .more : .stop
+        }
+        stagedBytes = bytes
+        retain(nodes)
+    }
+
+    private mutating func stage(_ nodes: [StateDifference.Verified]) {
+        guard !nodes.isEmpty, stagedBytes < limits.retainedBytes else { return }
+        var part: [UInt8] = []
+        for node in nodes { node.append(to: &part) }
+        stagedBytes += part.count
+        store.stage(part)
+    }
+
     private mutating func begin() {
         isEndReported = false
         if let root = difference.start(at: target.root) {
@@ -280,6 +307,7 @@ public struct StateFetch {
         var open = Array(request.parts.reversed())
         var size = 0
         var fault: Fault?
+        var fetched: [StateDifference.Verified] = []
         for node in nodes {
             guard let part = open.last else {
                 fault = .tooLong
@@ -292,6 +320,7 @@ public struct StateFetch {
             open.removeLast()
             size += node.encodedSize
             progress.nodes += 1
+            fetched.append(StateDifference.Verified(node, of: part))
             let below = difference.take(node, for: part).reversed()
             if part.isWhole {
                 open.append(contentsOf: below)
@@ -302,6 +331,7 @@ public struct StateFetch {
             }
         }
         progress.bytes += UInt64(size)
+        stage(fetched)
         // A correct source ends an answer early only when it is full; a drop at a time would take forever.
         if fault == nil, !open.isEmpty, size < limits.answerBudget, nodes.count < StateTransferLimits.answerNodes {
             fault = .tooShort

@@ -263,6 +263,41 @@ extension StateNode {
     }
 }
 
+extension StateDifference.Verified {
+    private static let leafMark: UInt8 = 255
+
+    /// Appends the node as it is staged: the number of steps of a branch's path (u8) and those (u8 each), or 255 for a leaf, then the node as
+    /// an answer has it.
+    func append(to bytes: inout [UInt8]) {
+        if let steps = branchPath?.steps {
+            bytes.append(UInt8(truncatingIfNeeded: steps.count))
+            bytes.append(contentsOf: steps)
+        } else {
+            bytes.append(Self.leafMark)
+        }
+        node.append(to: &bytes)
+    }
+
+    /// Reads the nodes of a staged part and computes their digests.
+    ///
+    /// - Returns: nil when the bytes are not the encoding of nodes. A path that is wrong costs requests and nothing else.
+    static func staged(in bytes: [UInt8], _ hasher: inout MerkleHasher) -> [Self]? {
+        var reader = StateReader(bytes)
+        var nodes: [Self] = []
+        while !reader.isAtEnd {
+            guard let count = reader.integer(UInt8.self) else { return nil }
+            var path: SubtreePath?
+            if count != leafMark {
+                guard let found = reader.bytes(Int(count)).flatMap({ SubtreePath(Array($0)) }) else { return nil }
+                path = found
+            }
+            guard let node = StateNode(from: &reader) else { return nil }
+            nodes.append(Self(node, digest: hasher.digest(of: node), branchPath: path))
+        }
+        return nodes
+    }
+}
+
 /// Reads the messages of a state transfer front to back, never past the end.
 private struct StateReader {
     private let source: [UInt8]

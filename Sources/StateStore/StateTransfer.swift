@@ -227,6 +227,7 @@ public final class StateTransfer {
                 return steps(fetch?.retarget(to: later, at: now), now)
             }
             end()
+            store.discardStaged()
             return []
         }
     }
@@ -240,6 +241,7 @@ public final class StateTransfer {
         }
         isInstalling = false
         lastInstall = now
+        store.discardStaged()
         return [.installed(target.checkpoint)]
     }
 
