@@ -1,5 +1,6 @@
 import Aardvark
 import Foundation
+import TestSupport
 import Testing
 
 @testable import Lab
@@ -158,6 +159,42 @@ struct EmulationTests {
         #expect(!left.contains("aardvark-lab-\(ended)-r0"))
         #expect(left.contains("aardvark-lab-\(ended)0x"))
         #expect(left.contains("aardvark-lab-\(live)-r9"))
+    }
+
+    @Test(.enabled(if: isRoot))
+    func `what is left when a lab is killed together with its guard is removed by the command for it`() throws {
+        let directory = FileManager.default.temporaryDirectory.appending(path: "aardvark-killed-\(UUID())").path
+        defer { try? FileManager.default.removeItem(atPath: directory) }
+        let program = try BuiltProgram.url("aardvark-lab")
+        let lab = Process()
+        let output = Pipe()
+        lab.executableURL = program
+        lab.arguments =
+            ["attack", "--emulate", "--protocols", "pbft", "--profiles", "none", "--seconds", "4"]
+            + ["--repeat", "1", "--clients", "2", "--output", directory]
+        lab.standardInput = FileHandle.nullDevice
+        lab.standardOutput = FileHandle.nullDevice
+        lab.standardError = output
+        try lab.run()
+        var text = ""
+        while !text.contains("pbft-none-1  1/") {
+            let bytes = output.fileHandleForReading.availableData
+            guard !bytes.isEmpty else { break }
+            text += String(decoding: bytes, as: UTF8.self)
+        }
+        let (_, children) = try run(["/usr/bin/env", "pgrep", "-P", "\(lab.processIdentifier)", "-x", "sh"])
+        let guards = children.split(separator: "\n").compactMap { Int32($0) }
+        #expect(guards.count == 1)
+        for process in guards + [lab.processIdentifier] { kill(process, SIGKILL) }
+        lab.waitUntilExit()
+        #expect(EmulationLeftovers.found().contains(lab.processIdentifier))
+
+        let (status, told) = try run([program.path, "clean"])
+        #expect(status == 0)
+        #expect(told.contains("removed: the machines of process \(lab.processIdentifier)\n"))
+        #expect(!EmulationLeftovers.found().contains(lab.processIdentifier))
+        let (_, left) = try run(["/usr/bin/env", "pgrep", "-f", "\(directory)/"])
+        #expect(left.isEmpty)
     }
 
     @Test func `a command that fails is told with its complaint`() {
