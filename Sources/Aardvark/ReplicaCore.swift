@@ -32,7 +32,7 @@ protocol ReplicaOutlet: AnyObject {
 /// It carries out the engine's effects and hands the results back until none are left. Everything that it cannot do itself goes to
 /// its outlet.
 final class ReplicaCore {
-    private var engine: Replica
+    var engine: Replica
     let cluster: ClusterFile
     let replica: ReplicaID
     private let service: any ReplicatedService

@@ -31,6 +31,9 @@ package protocol ReplicaInterceptor: AnyObject {
     /// How often ``timePassed(at:into:)`` is called, in nanoseconds; nil for never.
     var period: UInt64? { get }
 
+    /// The most requests that the replica puts into a batch now, as primary; nil for as many as its limits say.
+    var proposedRequests: Int? { get }
+
     /// A peer's message has arrived.
     ///
     /// - Returns: What the engine is to see of it; nil for nothing.
@@ -73,6 +76,7 @@ extension ReplicaCore {
         guard let interceptor else { return message }
         var departures: [Departure] = []
         let seen = interceptor.incoming(message, from: peer, at: progress(now), into: &departures)
+        engine.proposeAtMost(interceptor.proposedRequests)
         depart(departures)
         return seen
     }
@@ -82,6 +86,7 @@ extension ReplicaCore {
         guard let interceptor else { return request }
         var departures: [Departure] = []
         let seen = interceptor.incoming(request.claim, at: progress(now), into: &departures)
+        engine.proposeAtMost(interceptor.proposedRequests)
         depart(departures)
         return seen.map { Unverified($0) }
     }

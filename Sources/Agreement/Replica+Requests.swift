@@ -155,7 +155,8 @@ extension Replica {
     mutating func propose(now: ClockReading, into effects: inout [Effect]) {
         let limits = configuration.limits
         while isPrimary, clients.queuedClients > 0, log.contains(nextSequence), inFlight < limits.pipelineDepth {
-            let requests = clients.takeBatch(requests: limits.batchRequests, bytes: limits.batchBytes)
+            let most = min(mostProposed ?? limits.batchRequests, limits.batchRequests)
+            let requests = clients.takeBatch(requests: most, bytes: limits.batchBytes)
             guard !requests.isEmpty else { return }
             proposedTime = max(now.wall, proposedTime, agreedTime)
             let batch = Batch(time: proposedTime, requests: requests)
@@ -165,6 +166,15 @@ extension Replica {
             primaryWatch?.monitor.proposed(prePrepare.sequence, now: now.monotonic)
             accept(prePrepare, isChosen: false, into: &effects)
         }
+    }
+
+    /// Has this replica put no more requests than this into a batch from now on; nil for as many as ``Limits/batchRequests`` says.
+    ///
+    /// It is for replicas that are to misbehave: no input says so, so a recording of such a replica cannot be replayed.
+    ///
+    /// - Parameter requests: At least 1.
+    package mutating func proposeAtMost(_ requests: Int?) {
+        mostProposed = requests
     }
 
     /// How many batches are proposed and not yet executed.

@@ -20,6 +20,9 @@ public struct Replica: ~Copyable {
     /// The last view in which this replica was active: the votes in the log are of this view.
     var logView = View(0)
 
+    /// The most requests of a batch that this replica proposes where it is to be less than ``Limits/batchRequests``.
+    var mostProposed: Int?
+
     /// The last batch that was executed and is committed.
     public internal(set) var executed = SequenceNumber.zero
 

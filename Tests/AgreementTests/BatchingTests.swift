@@ -71,6 +71,27 @@ struct BatchingTests {
         #expect(replica.sentPrePrepares.map(\.sequence.rawValue) == Array(2...11))
     }
 
+    @Test func `a replica that is to misbehave makes its batches small for as long as it is told to`() {
+        let keys = Keys(clients: 1)
+        let replica = Self.primary(keys) { $0.batchRequests = 4 }
+        Self.open(replica)
+        replica.proposeAtMost(1)
+        for number: UInt64 in 1...2 { replica.receive(keys.request(1, number: number)) }
+        replica.endTurn()
+        replica.proposeAtMost(9)
+        for number: UInt64 in 3...7 { replica.receive(keys.request(1, number: number)) }
+        replica.endTurn()
+        #expect(
+            replica.sentPrePrepares.map { $0.batch.requests.count } == [1, 1, 4, 1],
+            "never more than its limits say"
+        )
+        for prePrepare in replica.sentPrePrepares { replica.agree(on: prePrepare) }
+        replica.proposeAtMost(nil)
+        for number: UInt64 in 8...10 { replica.receive(keys.request(1, number: number)) }
+        replica.endTurn()
+        #expect(replica.sentPrePrepares.last?.batch.requests.count == 3)
+    }
+
     @Test func `a flood of one client does not fill batches`() {
         let keys = Keys(clients: 3)
         let replica = Self.primary(keys) { $0.batchRequests = 4 }

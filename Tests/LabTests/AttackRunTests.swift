@@ -63,6 +63,14 @@ import Testing
         #expect(story == ["is killed and loses its store", "is started again"])
     }
 
+    @Test func `a primary that has room for one request in a batch proposes such, and all oracles hold`() async throws {
+        let run = try #require(try await attack("small-batches").runs.first)
+        #expect(run.failure == nil)
+        #expect(run.verdicts.map(\.held) == [true, true, true])
+        let attacker = try #require(run.attackers?.first)
+        #expect(attacker.actor == "replica 0" && attacker.actions > 0)
+    }
+
     /// Interrupts the lab in its second run.
     ///
     /// - Returns: Its exit code.

@@ -64,6 +64,7 @@ package enum AttackProfiles {
             case .replica(_, let behaviour):
                 var limits = Limits()
                 behaviour.adjust(&limits)
+                limits.batchRequests = Limits().batchRequests
                 guard limits == Limits() else { return "changes the bounds of the engine before it starts" }
             case .twin: return "needs two processes on one replica's endpoints"
             case .client: break

@@ -22,6 +22,7 @@ final class BadNetworkInterceptor: ReplicaInterceptor {
     }
 
     var period: UInt64? { nil }
+    var proposedRequests: Int? { nil }
 
     func incoming(
         _ message: PeerMessage,

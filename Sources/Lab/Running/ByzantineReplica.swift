@@ -94,6 +94,8 @@ final class ByzantineInterceptor: ReplicaInterceptor {
     private let behaviours: [any ReplicaBehaviour]
     private let faulty: FaultyReplica
     private let attack: AttackSwitch
+    /// The most requests that a behaviour lets into a batch; nil where none is about that.
+    private let batchBound: Int?
     private var stack: BehaviourStack?
     private var beganAt: UInt64 = 0
     /// When each behaviour's period has passed again.
@@ -103,7 +105,12 @@ final class ByzantineInterceptor: ReplicaInterceptor {
         self.behaviours = behaviours
         self.faulty = faulty
         self.attack = attack
+        var limits = faulty.limits
+        for behaviour in behaviours { behaviour.adjust(&limits) }
+        batchBound = limits.batchRequests < faulty.limits.batchRequests ? limits.batchRequests : nil
     }
+
+    var proposedRequests: Int? { attack.isOn.load(ordering: .relaxed) ? batchBound : nil }
 
     /// 1 ms where a behaviour has a period: the shortest of any is 2 ms.
     var period: UInt64? { behaviours.contains { $0.period != nil } ? 1_000_000 : nil }
@@ -134,6 +141,9 @@ final class ByzantineInterceptor: ReplicaInterceptor {
         guard isAttacking(progress) else { return departures.append(.message(message, to: peer, after: 0)) }
         if let (left, delay) = stack?.pass(message, { $0.send($1, to: peer, as: &$2) }) {
             departures.append(.message(left, to: peer, after: delay))
+        }
+        if let batchBound, case .prePrepare(let proposed) = message, proposed.batch.requests.count == batchBound {
+            attack.count(1)
         }
         speak(into: &departures)
     }

@@ -125,6 +125,11 @@ final class TestReplica {
         drain()
     }
 
+    /// Has this replica misbehave: see ``Replica/proposeAtMost(_:)``.
+    func proposeAtMost(_ requests: Int?) {
+        engine.proposeAtMost(requests)
+    }
+
     func endTurn() {
         step(.turnEnded)
         drain()
