@@ -6,6 +6,12 @@
 # before COMMIT), and all replicas sync on one disk. So the latency that durability adds is given in syncs too: of one writer that has the
 # disk to itself, and of as many writers at once as there are replicas. A writer is dd, which adds 512 bytes to a file and syncs it
 # again and again. Needs a release build (make build).
+#
+# Benchmarks/durability.sh --seconds 3 on two processors for the replicas and the clients, three runs: a sync took 106 to 114 us alone and
+# 185 to 193 us with four at once (76 and 152 us where the file does not grow: dd conv=notrunc). p50 in memory and with power-loss: pbft
+# 218 to 273 and 1218 to 1265 us, aardvark 436 to 453 and 1390 to 1430 us; so 937 to 1000 us more, 5.2 syncs of four. Throughput with
+# power-loss as a share of that in memory: pbft 53 % (in a third run, whose run in memory was slow, 91 %), aardvark 84 to 88 %. Syncing
+# on the replica's own thread instead of the log's made no more than 0.1 ms of difference, in pbft, so the hand-over is not what costs most.
 set -euo pipefail
 
 usage() {
