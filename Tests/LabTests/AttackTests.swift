@@ -29,6 +29,18 @@ import Testing
         }
     }
 
+    @Test func `an attack begins when the replica leads that it takes`() throws {
+        let primaries = { (name: String, behaving: [Int]) in
+            let profile = try #require(AttackProfiles.named(name))
+            return (0..<4).filter { !AttackRun.mustWait(profile, primary: $0, behaving: behaving) }
+        }
+        #expect(try primaries("silent", [0]) == [0])
+        #expect(try primaries("silent", [2]) == [1], "it is about the one after that")
+        #expect(try primaries("flood", [0]) == [0, 1, 2, 3])
+        #expect(try primaries("out-of-model", [0, 3]) == [0], "the other one helps it only")
+        #expect(try !AttackRun.mustWait(#require(AttackProfiles.named("silent")), primary: nil, behaving: [0]))
+    }
+
     @Test(arguments: [true, false])
     func `a client can fool backups with MACs and with signatures, and what it does is counted`(isSigned: Bool) throws {
         let size = try #require(ClusterSize(replicas: 4))

@@ -199,7 +199,9 @@ struct AttackRun {
         var second = 0
         while second < course.phases.total {
             // An attacker who has to lead attacks when it does.
-            let isWaiting = second == course.attackStart && mustWait(observer) && course.postpone()
+            let isWaiting =
+                second == course.attackStart
+                && Self.mustWait(profile, primary: observer.primary, behaving: observer.behaving) && course.postpone()
             if !isWaiting, second == course.attackStart || second == course.attackEnd {
                 switchAttack(cluster, load, &observer, second, begins: second == course.attackStart)
             }
@@ -227,11 +229,12 @@ struct AttackRun {
 
     /// Whether the attack would begin while no faulty replica leads, although it is about primaries. Where the first of them is not the
     /// first to lead, it is about the one that leads after a primary that is cut off.
-    private func mustWait(_ observer: RunObserver) -> Bool {
-        guard profile.culprit == .primary, let primary = observer.primary, let first = observer.behaving.first else {
-            return false
-        }
-        return first > 0 ? primary != first - 1 : !observer.behaving.contains(primary)
+    static func mustWait(_ profile: Profile, primary: Int?, behaving: [Int]) -> Bool {
+        guard let primary, let first = behaving.first else { return false }
+        // Beyond the fault model the first is the primary that the others help.
+        if profile.isOutOfModel { return primary != first }
+        guard profile.culprit == .primary else { return false }
+        return first > 0 ? primary != first - 1 : !behaving.contains(primary)
     }
 
     /// Tells all attackers to begin, or to be correct again.
