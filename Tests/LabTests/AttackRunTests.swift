@@ -154,7 +154,8 @@ import Testing
         #expect(text.contains("no oracle noticed") == !isFound)
 
         let kept = try #require(run.keptFiles)
-        #expect(text.contains("\(kept) keeps the logs of aardvark under out-of-model, repetition 1,"))
+        #expect(text.contains("The logs of aardvark under out-of-model, repetition 1,"))
+        #expect(text.contains("are kept in \(kept)."))
         let files = try FileManager.default.contentsOfDirectory(atPath: kept)
         #expect(Set(files).isSuperset(of: (0..<4).map { "replica-\($0).log" }))
         let recordings = files.filter { $0.hasSuffix(".recording") }.sorted()

@@ -130,8 +130,8 @@ struct ResultTables {
     /// Where the files of a run are that were kept because something was found; nil where they were removed.
     private static func keeping(_ run: AttackResults.Run) -> String? {
         run.keptFiles.map {
-            "\($0) keeps the logs of \(run.protocolName) under \(run.profile), repetition \(run.repetition), and with --record "
-                + "the recordings that aardvark-lab replay steps through"
+            "The logs of \(run.protocolName) under \(run.profile), repetition \(run.repetition), and with --record "
+                + "the recordings that aardvark-lab replay steps through, are kept in \($0)"
         }
     }
 
