@@ -59,11 +59,13 @@ final class ReplicaCore {
     private var checkpointing = Checkpointing()
     /// The last checkpoint that this replica took itself.
     private var lastCheckpoint: (sequence: SequenceNumber, root: Digest)?
+    private var history = ExecutedHistory()
     /// Why this replica can keep nothing any more: from then on it says nothing.
     private(set) var failure: OperatorError?
 
-    /// How long batches were executed so far: this replica's own work, whoever's message was the last that it waited for.
-    private(set) var ownNanoseconds: UInt64 = 0
+    /// What senders owe beyond the time that their messages take here: the time of other threads for their signatures, less that of
+    /// executions, which are this replica's own work, whoever's message was the last that it waited for. In nanoseconds, all in all.
+    private(set) var surcharge: Int64 = 0
 
     /// The replica whose message is handled now.
     private var sender: ReplicaID?
@@ -228,6 +230,7 @@ final class ReplicaCore {
         if workers != nil, check.request.claim.scheme == .signature {
             unchecked.append((check, source))
             checksUnderWay += 1
+            surcharge += SignatureWorkers.checkNanoseconds
         } else {
             step(.verdict(verifier.verify(check), on: check, from: source), now)
         }
@@ -238,6 +241,7 @@ final class ReplicaCore {
         if let workers, isSigned, checks.count > 1, batchesUnderCheck[place] == nil {
             batchesUnderCheck[place] = checks.count
             checksUnderWay += checks.count
+            surcharge += SignatureWorkers.checkNanoseconds * Int64(checks.count)
             workers.check(checks, of: place)
         } else {
             step(.batchChecked(place, valid: checks.allSatisfy { verifier.verify($0) != nil }), now)
@@ -345,6 +349,7 @@ final class ReplicaCore {
     }
 
     private func takeCheckpoint(_ sequence: SequenceNumber, _ now: ClockReading) {
+        history.checkpointed()
         // The one before is finished first, however long it takes: only one is computed at a time.
         if checkpointing.underWay != nil { advanceCheckpoint(keys: .max, now) }
         store.beginCheckpoint(sequence.rawValue)
@@ -462,8 +467,10 @@ final class ReplicaCore {
             step(.executed(execution.sequence, results: execute(execution)), now)
         case .confirmExecution:
             store.commit(takeTentative())
+            history.confirmed()
         case .rollBackExecution:
             store.rollBack(to: takeTentative())
+            history.takenBack()
         case .query(let read, let client, let position):
             answer(read, of: client, after: position, now)
         case .clientsChanged(let clients):
@@ -520,8 +527,9 @@ final class ReplicaCore {
     }
 
     private func execute(_ execution: Execution) -> [[[UInt8]]] {
+        history.executed(execution)
         let start = Instant.now()
-        defer { ownNanoseconds += Instant.now().nanoseconds(since: start) }
+        defer { surcharge -= Int64(Instant.now().nanoseconds(since: start)) }
         return execution.results { request, operation in
             var context = ExecutionContext(
                 client: request.client,
@@ -585,7 +593,7 @@ final class ReplicaCore {
                 .init("macs_checked", verifier.macsChecked),
                 .init("checkpoint_sequence", lastCheckpoint?.sequence.rawValue ?? 0, .gauge),
                 .init("checkpoint_root_prefix", lastCheckpoint?.root.prefix ?? 0, .gauge),
-            ] + engine.watchGauges + engine.namedBlacklist + shell
+            ] + history.gauges + engine.watchGauges + engine.namedBlacklist + shell
         )
     }
 }

@@ -392,13 +392,11 @@ final class ReplicaRuntime: TransportDelegate, ReplicaOutlet {
         let start = Instant.now()
         var last = start
         while core.takesMessages, let (queue, part) = ingress.nextPart(includingClients: core.takesRequests) {
-            let ownBefore = core.ownNanoseconds
+            let surchargeBefore = core.surcharge
             handle(part, from: queue, core, now)
             let time = Instant.now()
-            // Whoever completes a quorum does not pay for the execution that everybody waited for.
-            let own = core.ownNanoseconds - ownBefore
-            let spent = time.nanoseconds(since: last)
-            ingress.charge(spent - min(own, spent), to: queue)
+            let spent = Int64(time.nanoseconds(since: last)) + core.surcharge - surchargeBefore
+            ingress.charge(UInt64(max(0, spent)), to: queue)
             last = time
             if time.nanoseconds(since: start) >= Self.turnNanoseconds { break }
         }

@@ -82,6 +82,8 @@ public struct BatchPlace: Hashable, Sendable {
 public struct Execution: Sendable {
     /// The place in the order.
     public let sequence: SequenceNumber
+    /// The digest of the whole batch, also of what takes no effect.
+    public let batch: Digest
     /// The agreed time that every operation of the batch sees.
     public let time: Timestamp
     /// The requests that take effect. Only the operations of those of the kind `ordered` are the service's; see ``results(_:)``.

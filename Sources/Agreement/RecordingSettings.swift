@@ -87,6 +87,8 @@ enum RecordingSettings {
         Setting("monitoring_measuring_nanoseconds", number: \.monitoring.measuringNanoseconds),
         Setting("monitoring_early_nanoseconds", number: \.monitoring.earlyNanoseconds),
         Setting("monitoring_early_percent", number: \.monitoring.earlyPercent),
+        Setting("monitoring_slow_nanoseconds", number: \.monitoring.slowNanoseconds),
+        Setting("monitoring_slow_percent", number: \.monitoring.slowPercent),
         Setting("monitoring_idle_nanoseconds", number: \.monitoring.idleNanoseconds),
         Setting("monitoring_requirement_percent", number: \.monitoring.requirementPercent),
         Setting("monitoring_raise_percent", number: \.monitoring.raisePercent),

@@ -75,6 +75,7 @@ extension Replica {
     ) {
         let execution = Execution(
             sequence: sequence,
+            batch: batch.digest,
             time: time(of: batch),
             requests: requests,
             isTentative: isTentative

@@ -33,6 +33,11 @@ public struct ThroughputTrial: Sendable {
         public let leastOfClient: Double
         /// The same as the first in the first fifth: before there is anything that could be required of a primary.
         public let operationsPerSecondAtFirst: Double
+        /// The longest time in which none of them was answered, in nanoseconds, after the first fifth of the time: what a change of the
+        /// view costs, where nothing goes wrong.
+        public let longestPauseNanoseconds: UInt64
+        /// How often they sent a request again.
+        public let retransmissions: UInt64
         /// The highest view that a correct replica was in.
         public let view: UInt64
         /// By replica: what its processor did.
@@ -56,17 +61,22 @@ public struct ThroughputTrial: Sendable {
         let counted = Set(countedClients(profile, keys: keys))
         let world = World(scenario, write: nil)
         let outcome = world.run()
-        let answers = world.clients.filter { counted.contains($0.id) }.map(\.answers)
+        let clients = world.clients.filter { counted.contains($0.id) }
+        let answers = clients.map(\.answers)
         let start = scenario.end / 5
         func rates(_ times: Range<UInt64>) -> [Double] {
             let seconds = Double(times.upperBound - times.lowerBound) / 1_000_000_000
             return answers.map { Double($0.count { times.contains($0) }) / seconds }
         }
         let settled = rates(start..<scenario.end)
+        let moments = answers.joined().filter { $0 >= start && $0 < scenario.end }.sorted()
+        let pauses = zip([start] + moments, moments + [scenario.end]).map { $1 - $0 }
         return Measurement(
             operationsPerSecond: settled.reduce(0, +),
             leastOfClient: settled.min() ?? 0,
             operationsPerSecondAtFirst: rates(0..<start).reduce(0, +),
+            longestPauseNanoseconds: pauses.max() ?? 0,
+            retransmissions: clients.reduce(0) { $0 + $1.engine.retransmissions },
             view: world.replicas.filter(\.isCorrect).map(\.view.rawValue).max() ?? 0,
             usage: world.replicas.compactMap(\.processor?.usage),
             statistics: outcome.statistics,

@@ -20,6 +20,9 @@ protocol ConnectionOwner: AnyObject {
     /// New frames wait in the link.
     func linkReadable(_ link: Link)
 
+    /// What waits in a link takes so many bytes more, or less where that is negative, than it was said to take.
+    func heldBytesChanged(by change: Int)
+
     /// The link is closed.
     func linkClosed(_ link: Link, reason: LinkCloseReason)
 
@@ -106,6 +109,9 @@ final class ConnectionHandler: ChannelDuplexHandler {
         }
         process(&buffer, context)
         keep(buffer)
+        if case .open(let link) = state {
+            link.keeps(partialBytes: received.readableBytes > 0 ? received.capacity : 0)
+        }
     }
 
     func channelReadComplete(context: ChannelHandlerContext) {

@@ -259,6 +259,10 @@ public final class Dialer: ConnectionOwner {
         delegate?.linkReadable(link)
     }
 
+    func heldBytesChanged(by change: Int) {
+        // There is one link, and its own bounds are enough.
+    }
+
     func linkClosed(_ link: Link, reason: LinkCloseReason) {
         self.link = nil
         // A link that lived is no reason to wait; one that is closed again and again is.

@@ -33,6 +33,9 @@ public final class Link {
     /// The identity at the other end.
     public let peer: Identity
 
+    /// By how many bytes what waits in a link must have changed for its owner to be told.
+    static let heldByteStep = 16 << 10
+
     /// The key with which it proved who it is.
     public let peerKey: PublicKey
 
@@ -71,6 +74,10 @@ public final class Link {
     private var openingNanoseconds: UInt64 = 0
     private var isPaused = false
     private var isReadHeld = false
+    /// The memory of the part of a frame that has arrived.
+    private var partialBytes = 0
+    /// The memory that waits here in both directions, as it was counted last.
+    private(set) var heldBytes = 0
 
     init(
         keys: ChannelKeys,
@@ -150,6 +157,7 @@ public final class Link {
         context.flush()
         refreshChannelBytes()
         recyclePending()
+        tellHeldBytes()
     }
 
     private func sealFrame() {
@@ -212,6 +220,7 @@ public final class Link {
                 context?.read()
             }
         }
+        tellHeldBytes()
         return frame
     }
 
@@ -253,6 +262,30 @@ public final class Link {
         // A paused link reads on only when the other end closed; what it left in the socket is bounded too.
         if isOpen, inbound.byteCount > limits.mostInboundBytes { close(.inboundOverflow) }
         return isAdded
+    }
+
+    /// The handler keeps the part of a frame that has arrived, in so many bytes of memory.
+    func keeps(partialBytes: Int) {
+        self.partialBytes = partialBytes
+        tellHeldBytes()
+    }
+
+    // MARK: Memory
+
+    /// Counts the memory that waits here now.
+    func countHeldBytes() -> Int {
+        refreshChannelBytes()
+        heldBytes = isOpen ? inbound.byteCount + partialBytes + pending.readableBytes + channelBytes : 0
+        return heldBytes
+    }
+
+    private func tellHeldBytes() {
+        guard isOpen else { return }
+        let held = inbound.byteCount + partialBytes + pending.readableBytes + channelBytes
+        let change = held - heldBytes
+        guard abs(change) >= Self.heldByteStep else { return }
+        heldBytes = held
+        owner?.heldBytesChanged(by: change)
     }
 
     /// Whether the socket may be read now; if not, it is read when enough frames were taken.

@@ -23,6 +23,11 @@ public final class Listener: ConnectionOwner {
         /// How many links there may be at once.
         public let maximumLinks: Int
 
+        /// How many bytes may wait in all links together, in both directions. Beyond it, those in which most waits are closed, until
+        /// an eighth of it is free: so whoever holds much goes before everybody who does not. What waits counts in steps of 16 KiB a
+        /// link.
+        public let maximumBytes: Int
+
         /// The bounds on each connection.
         public let limits: TransportLimits
 
@@ -35,6 +40,7 @@ public final class Listener: ConnectionOwner {
         ///   - maximumHandshakes: See ``maximumHandshakes``; at least 1.
         ///   - maximumLinks: See ``maximumLinks``; at least 1. An endpoint for a peer has one link at most whatever
         ///     this says.
+        ///   - maximumBytes: See ``maximumBytes``; at least 1.
         ///   - limits: See ``limits``.
         public init(
             host: String,
@@ -42,6 +48,7 @@ public final class Listener: ConnectionOwner {
             purpose: EndpointPurpose,
             maximumHandshakes: Int = 64,
             maximumLinks: Int = 4096,
+            maximumBytes: Int = 512 << 20,
             limits: TransportLimits = .standard
         ) {
             self.host = host
@@ -49,6 +56,7 @@ public final class Listener: ConnectionOwner {
             self.purpose = purpose
             self.maximumHandshakes = max(1, maximumHandshakes)
             self.maximumLinks = max(1, maximumLinks)
+            self.maximumBytes = max(1, maximumBytes)
             self.limits = limits
         }
     }
@@ -58,6 +66,9 @@ public final class Listener: ConnectionOwner {
 
     /// The open links, by the identity at their other end.
     public private(set) var links: [Identity: Link] = [:]
+
+    /// The bytes that wait in them, as they told.
+    private(set) var heldBytes = 0
 
     /// How many connections are in the handshake.
     public var handshakeCount: Int { handshakes.count }
@@ -244,7 +255,23 @@ public final class Listener: ConnectionOwner {
         delegate?.linkReadable(link)
     }
 
+    func heldBytesChanged(by change: Int) {
+        heldBytes += change
+        guard change > 0, heldBytes > configuration.maximumBytes else { return }
+        // Much of it may have left since.
+        heldBytes = links.values.reduce(0) { $0 + $1.countHeldBytes() }
+        guard heldBytes > configuration.maximumBytes else { return }
+        let largestFirst = links.values.sorted { $0.heldBytes > $1.heldBytes }
+        for link in largestFirst where heldBytes > configuration.maximumBytes / 8 * 7 {
+            link.close(.largestOfTooMuch)
+            heldBytes -= link.heldBytes
+            _ = link.countHeldBytes()
+        }
+    }
+
     func linkClosed(_ link: Link, reason: LinkCloseReason) {
+        heldBytes -= link.heldBytes
+        _ = link.countHeldBytes()
         if links[link.peer] === link { links[link.peer] = nil }
         delegate?.linkClosed(link, reason: reason)
     }

@@ -94,6 +94,9 @@ public enum LinkCloseReason: Hashable, Sendable, CustomStringConvertible {
     /// The other end sent, and then closed, more than the bound on what waits here allows.
     case inboundOverflow
 
+    /// More waits in all links of an endpoint together than may, and most of it in this one.
+    case largestOfTooMuch
+
     /// A frame was not authentic, or too long or too short.
     case badFrame(SealedFrameError)
 
@@ -113,6 +116,7 @@ public enum LinkCloseReason: Hashable, Sendable, CustomStringConvertible {
         case .broken(let reason): reason
         case .outboundOverflow: "the other end reads too slowly"
         case .inboundOverflow: "the other end closed with too much unread"
+        case .largestOfTooMuch: "more waits in the links of the endpoint than may, and most of it in this one"
         case .badFrame(let error): "bad frame: \(error)"
         case .malformedFrame: "a frame is not made of whole messages"
         case .keysUsedUp: "the keys are used up"

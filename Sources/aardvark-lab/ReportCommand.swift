@@ -7,9 +7,9 @@ import Lab
 struct ReportCommand: ParsableCommand {
     static let configuration = CommandConfiguration(
         commandName: "report",
-        abstract: "Turn a results.json into a page, Markdown and tables.",
+        abstract: "Turn a results.json into a page, Markdown, a chart and tables.",
         discussion:
-            "The tables go to the standard output. With --output, report.html and report.md are written beside them."
+            "The tables go to the standard output. With --output, report.html, report.md and chart.svg are written too."
     )
 
     @Argument(help: "The results.json of `aardvark-lab attack`.")
@@ -17,7 +17,7 @@ struct ReportCommand: ParsableCommand {
 
     @Option(
         help: ArgumentHelp(
-            "Write report.html and report.md into this directory, which is made if need be.",
+            "Write report.html, report.md and chart.svg into this directory, which is made if need be.",
             valueName: "directory"
         )
     )

@@ -72,6 +72,9 @@ struct ThroughputComparison: Sendable {
         var percentOfLeastClient: Double
         /// Of the first fifth of the time.
         var percentAtFirst: Double
+        /// The longest time in which no correct client was answered, after the first fifth of the time, in milliseconds.
+        var longestPauseMilliseconds: Double
+        var retransmissions: UInt64
         var view: UInt64
         var cuts: Int
         /// By replica, in percent of the time.
@@ -145,6 +148,8 @@ struct ThroughputComparison: Sendable {
             percent: percent,
             percentOfLeastClient: 100 * attacked.leastOfClient / max(normal.leastOfClient, 0.001),
             percentAtFirst: 100 * attacked.operationsPerSecondAtFirst / max(normal.operationsPerSecondAtFirst, 1),
+            longestPauseMilliseconds: Double(attacked.longestPauseNanoseconds) / 1_000_000,
+            retransmissions: attacked.retransmissions,
             view: attacked.view,
             cuts: attacked.usage.reduce(0) { $0 + $1.cuts },
             busyPercent: share(\.busyNanoseconds),
@@ -208,7 +213,10 @@ struct ThroughputReport: Codable, Sendable {
         Swift.print(
             Self.row(
                 "profile",
-                ["fault-free", "under it", "kept", "least", "at first", "view", "cuts", "busy", "checks"],
+                [
+                    "fault-free", "under it", "kept", "least", "at first", "pause", "again", "view", "cuts", "busy",
+                    "checks",
+                ],
                 ""
             )
         )
@@ -217,7 +225,8 @@ struct ThroughputReport: Codable, Sendable {
                 Self.grouped(line.faultFree), Self.grouped(line.operationsPerSecond),
                 "\(Int(line.percent.rounded())) %",
                 "\(Int(line.percentOfLeastClient.rounded())) %", "\(Int(line.percentAtFirst.rounded())) %",
-                "\(line.view)", "\(line.cuts)",
+                "\(Int(line.longestPauseMilliseconds.rounded(.up))) ms", "\(line.retransmissions)", "\(line.view)",
+                "\(line.cuts)",
                 Self.highest(line.busyPercent), Self.highest(line.checksPercent),
             ]
             Swift.print(Self.row(line.profile, cells, verdict(on: line)))
@@ -235,6 +244,7 @@ struct ThroughputReport: Codable, Sendable {
     private func printVerdict() {
         Swift.print(
             "\nleast: of the client that gets least; at first: in the first fifth of the time\n"
+                + "pause: the longest time without an answer to a correct client, after that; again: requests that they sent again\n"
                 + "busy, checks: of the busiest replica's time, all work and the checks of signatures and MACs"
         )
         guard let floorPercent else { return }
@@ -267,7 +277,7 @@ struct ThroughputReport: Codable, Sendable {
     }
 
     private static func row(_ name: String, _ cells: [String], _ verdict: String) -> String {
-        let widths = [12, 10, 8, 8, 10, 6, 6, 7, 8]
+        let widths = [12, 10, 8, 8, 10, 10, 7, 6, 6, 7, 8]
         let columns = zip(cells, widths).map { String(repeating: " ", count: max($1 - $0.count, 1)) + $0 }
         return name + String(repeating: " ", count: max(24 - name.count, 1)) + columns.joined() + verdict
     }

@@ -150,17 +150,63 @@ import Testing
         #expect(!FileManager.default.fileExists(atPath: directory))
     }
 
-    @Test func `a run in which no checkpoint could be compared is not judged`() {
-        #expect(
-            RunObserver(
-                replicas: 4,
-                hasOwnInterfaces: false,
-                behaving: [],
-                disturbed: [],
-                forgetful: [],
-                faultyClients: []
-            ).history
-                .held == nil
+    private static func observer(faulty: [Int] = []) -> RunObserver {
+        RunObserver(
+            replicas: 4,
+            hasOwnInterfaces: false,
+            behaving: faulty,
+            disturbed: [],
+            forgetful: [],
+            faultyClients: []
         )
+    }
+
+    private static func status(_ replica: UInt8, _ figures: [(String, UInt64)]) -> ReplicaStatus {
+        ReplicaStatus(
+            replica: ReplicaID(replica),
+            protocolName: "aardvark",
+            view: View(0),
+            primary: ReplicaID(0),
+            executed: .zero,
+            stable: .zero,
+            low: .zero,
+            high: .zero,
+            connectedPeers: [],
+            counters: figures.map { ReplicaStatus.Counter($0.0, $0.1, .gauge) }
+        )
+    }
+
+    @Test func `a run in which no checkpoint could be compared is not judged`() {
+        #expect(Self.observer().history.held == nil)
+    }
+
+    @Test func `another state, another order and a state that nobody signed are found, but only at correct replicas`() {
+        func verdict(_ first: [(String, UInt64)], _ second: [(String, UInt64)], faulty: [Int] = []) -> Bool? {
+            var observer = Self.observer(faulty: faulty)
+            observer.take([Self.status(1, first), nil])
+            observer.take([nil, Self.status(2, second)])
+            return observer.history.held
+        }
+        let checkpoint = [("checkpoint_sequence", UInt64(128)), ("checkpoint_root_prefix", 7)]
+        #expect(verdict(checkpoint, checkpoint) == true)
+        let otherState = [("checkpoint_sequence", UInt64(128)), ("checkpoint_root_prefix", 8)]
+        #expect(verdict(checkpoint, otherState) == false)
+        #expect(verdict(checkpoint, otherState, faulty: [2]) == nil)
+        func history(from start: UInt64, _ place: String, _ end: UInt64, _ prefix: UInt64) -> [(String, UInt64)] {
+            checkpoint + [
+                ("history_start", start), ("history_\(place)_sequence", end), ("history_\(place)_prefix", prefix),
+            ]
+        }
+        for place in ["mark", "checkpoint"] {
+            #expect(verdict(history(from: 1, place, 48, 5), history(from: 1, place, 48, 5)) == true)
+            #expect(verdict(history(from: 1, place, 48, 5), history(from: 1, place, 48, 6)) == false)
+            #expect(verdict(history(from: 1, place, 48, 5), history(from: 1, place, 64, 6)) == true, "another length")
+            #expect(
+                verdict(history(from: 1, place, 48, 5), history(from: 9, place, 48, 6)) == true,
+                "another beginning"
+            )
+            #expect(verdict(history(from: 64, place, 48, 5), history(from: 64, place, 48, 6)) == true, "from before")
+        }
+        #expect(verdict(checkpoint, checkpoint + [("checkpoints_diverged", 1)]) == false)
     }
 }

@@ -107,6 +107,23 @@ struct ReportTests {
         expectWellFormed(html)
     }
 
+    @Test func `a chart has a bar for each case, and says in figures what it draws`() throws {
+        let results = MadeUpResults.whole
+        let chart = AttackReport(results).chart
+        let cases = results.summary.cases
+        #expect(cases.count > 3)
+        // One bar each, the ground, and the key of each protocol.
+        #expect(chart.components(separatedBy: "<rect").count - 1 == cases.count + 1 + 2)
+        for result in cases {
+            #expect(chart.contains(">\(Figures.spread(result.ratio, Figures.percent))</text>"))
+        }
+        let published = cases.count { PublishedResults.share(of: $0.protocolName, under: $0.profile) != nil }
+        #expect(published > 0 && chart.components(separatedBy: "<polygon").count - 1 == published + 1)
+        expectWellFormed(chart)
+        let empty = AttackReport(MadeUpResults.results([])).chart
+        expectWellFormed(empty)
+    }
+
     /// Every element that is opened is closed, in the right order.
     private func expectWellFormed(_ html: String) {
         let void: Set = ["meta", "!doctype", "br", "rect", "line", "path", "circle", "polyline", "col"]

@@ -75,6 +75,7 @@ struct AdministrationTests {
             if request.client.isAdministrator { oracle.made(request) }
             let execution = Execution(
                 sequence: SequenceNumber(UInt64(place) + 1),
+                batch: .zero,
                 time: .zero,
                 requests: [request],
                 isTentative: false
@@ -112,7 +113,13 @@ struct AdministrationTests {
         let requests = [Self.administration(keys, 0, nil), Self.administration(keys, 1, .remove(client))]
         var oracle = Oracle(keys: keys, correctReplicas: [], correctClients: [])
         for request in requests { oracle.made(request) }
-        let execution = Execution(sequence: SequenceNumber(1), time: .zero, requests: requests, isTentative: false)
+        let execution = Execution(
+            sequence: SequenceNumber(1),
+            batch: .zero,
+            time: .zero,
+            requests: requests,
+            isTentative: false
+        )
         #expect(oracle.executes(execution, at: ReplicaID(0)) == nil)
         #expect(oracle.executed(execution, results: [[], []], at: ReplicaID(0)) == nil)
         let name = RequestName(requests[1])

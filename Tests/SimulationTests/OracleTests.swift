@@ -108,6 +108,7 @@ struct OracleTests {
     private static func execution(_ sequence: UInt64, _ requests: [Request], time: UInt64 = 5) -> Execution {
         Execution(
             sequence: SequenceNumber(sequence),
+            batch: requests.isEmpty ? .zero : Batch(time: Timestamp(nanoseconds: time), requests: requests).digest,
             time: Timestamp(nanoseconds: time),
             requests: requests,
             isTentative: false

@@ -129,6 +129,16 @@ struct ThroughputTests {
         Self.expect(try Self.kept(flood, of: trial), in: 0...50)
     }
 
+    @Test func `a view change between correct replicas costs less than 10 ms, and no client asks again`() throws {
+        var trial = Self.trial(percent: 100, steps: 25_000)
+        Self.hasten(&trial)
+        let none = Profile("test", .nobody, "nothing goes wrong") { _ in [] }
+        let run = trial.run(none, keys: try Runs.keys(clients: 6), withFaults: true)
+        #expect(run.violation == nil && run.view >= 2)
+        #expect(run.longestPauseNanoseconds < 10 * Self.millisecond)
+        #expect(run.retransmissions == 0)
+    }
+
     @Test func `regular view changes end the view of a primary that is slow`() throws {
         var trial = Self.trial(steps: 25_000)
         Self.hasten(&trial)

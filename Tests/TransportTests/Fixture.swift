@@ -193,6 +193,7 @@ final class Fixture {
         purpose: EndpointPurpose = .clients,
         maximumHandshakes: Int = 64,
         maximumLinks: Int = 100,
+        maximumBytes: Int = 512 << 20,
         limits: TransportLimits = .standard,
         local: LocalIdentity? = nil
     ) throws {
@@ -204,6 +205,7 @@ final class Fixture {
                 purpose: purpose,
                 maximumHandshakes: maximumHandshakes,
                 maximumLinks: maximumLinks,
+                maximumBytes: maximumBytes,
                 limits: limits
             ),
             local: local,

@@ -156,6 +156,57 @@ struct HostilePeerTests {
         try await fixture.stop()
     }
 
+    @LoopActor @Test func `Where too much waits in all links together, the one with most of it is closed`() async throws
+    {
+        let fixture = try Fixture(maximumBytes: 1 << 20)
+        let server = fixture.server
+        server.isTaking = false
+        let port = try await fixture.start()
+        var senders: [Link] = []
+        for number: UInt32 in 1...3 {
+            let recorder = Recorder()
+            try fixture.dial(
+                port,
+                as: .client(number),
+                backOff: BackOff(shortest: .seconds(60), longest: .seconds(60)),
+                recorder: recorder
+            )
+            await recorder.wait { recorder.opened.count == 1 }
+            senders += recorder.opened
+        }
+        func send(_ kibibytes: Int, from place: Int) async {
+            let before = fixture.listener.links.values.map(\.inboundBytes).reduce(0, +)
+            senders[place].send(Array(repeating: 7, count: kibibytes << 10))
+            senders[place].flush()
+            await server.wait {
+                !server.closed.isEmpty
+                    || fixture.listener.links.values.map(\.inboundBytes).reduce(0, +) >= before + kibibytes << 10
+            }
+        }
+        await send(250, from: 0)
+        await send(200, from: 1)
+        await send(250, from: 0)
+        #expect(server.closed.isEmpty && fixture.listener.heldBytes >= 700 << 10)
+        // Half a frame takes the memory of a whole one.
+        let half = try await RawConnection.open(port: port)
+        let keys = try await half.shakeHands(fixture.initiator(as: .client(4)))
+        var frame: [UInt8] = []
+        try keys.sealing.seal(plaintext([Array(repeating: 1, count: 200 << 10)]), appendingTo: &frame)
+        half.send(Array(frame.prefix(100)))
+        await send(220, from: 2)
+        await server.wait { !server.closed.isEmpty }
+        #expect(server.closed.map(\.link.peer) == [.client(1)])
+        #expect(server.closed.first?.reason == .largestOfTooMuch)
+        half.send(Array(frame.dropFirst(100)))
+        // Everybody else goes on, and what is taken is counted no more.
+        await server.wait { fixture.listener.links[.client(4)].map { $0.inboundBytes > 200 << 10 } ?? false }
+        #expect(Set(fixture.listener.links.keys) == [.client(2), .client(3), .client(4)])
+        for link in fixture.listener.links.values { server.take(from: link) }
+        #expect(server.messages.map(\.count).sorted() == [200 << 10, 200 << 10, 220 << 10])
+        #expect(fixture.listener.heldBytes < 3 * Link.heldByteStep)
+        try await fixture.stop()
+    }
+
     @LoopActor @Test func `Silent connections are bounded and do not keep others out`() async throws {
         let fixture = try Fixture(maximumHandshakes: 4)
         let server = fixture.server

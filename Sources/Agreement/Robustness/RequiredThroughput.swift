@@ -17,7 +17,7 @@ import Messages
 ///
 /// The grace period is a gift to a primary that delays everything in it (Aardvark bears that: 5 s of each of its views). So, beyond
 /// Aardvark's rules, a *very slow* primary is replaced early: when over half a second it achieves less than half of the recent best, or of
-/// the mean of its own view so far. A fall of the load looks the same, so at most f views in a row end early, until one has lasted beyond
+/// the mean of its own view so far, or over two seconds less than four fifths. A fall of the load looks the same, so at most f views in a row end early, until one has lasted beyond
 /// its grace period and met what is required of it: a fall costs f view changes, and f faulty primaries in a row gain nothing.
 ///
 /// An interval is not judged, and does not count in the view's mean, when it was spoilt: by catch-up, for want of backlog, or because
@@ -37,9 +37,30 @@ struct RequiredThroughput: Sendable {
 
     /// A short time, over which a very slow primary is noticed.
     private struct Glance: Sendable {
-        let start: Instant
+        /// How long it is at least, in nanoseconds.
+        let length: UInt64
+        /// Below what part of the reference the primary is very slow, in percent.
+        let percent: UInt64
+        var start = Instant(nanoseconds: 0)
         var work: UInt64 = 0
         var isSpoilt = false
+
+        mutating func begin(now: Instant) {
+            start = now
+            work = 0
+            isSpoilt = false
+        }
+
+        /// Counts work.
+        ///
+        /// - Returns: What was done in how long when the time is over, and something is to be seen from it; then the next one begins.
+        mutating func executed(work more: UInt64, now: Instant) -> (work: UInt64, nanoseconds: UInt64)? {
+            work = work.added(more)
+            let elapsed = now.nanoseconds(since: start)
+            guard elapsed >= length else { return nil }
+            defer { begin(now: now) }
+            return isSpoilt ? nil : (work, elapsed)
+        }
     }
 
     /// So many glances at a view make a mean that its later ones are compared with.
@@ -68,7 +89,8 @@ struct RequiredThroughput: Sendable {
     private var carriedReference: UInt64?
 
     // Of this view.
-    private var glance = Glance(start: Instant(nanoseconds: 0))
+    private var brief: Glance
+    private var longer: Glance
     private var glances = 0
     private var glanceWork: UInt64 = 0
     private var glanceNanoseconds: UInt64 = 0
@@ -88,6 +110,8 @@ struct RequiredThroughput: Sendable {
         self.size = size
         self.limits = limits
         earlyEnds = size.faults
+        brief = Glance(length: limits.earlyNanoseconds, percent: limits.earlyPercent)
+        longer = Glance(length: limits.slowNanoseconds, percent: limits.slowPercent)
     }
 
     /// The requirement now, in work a second; nil when there is none.
@@ -112,7 +136,8 @@ struct RequiredThroughput: Sendable {
         viewEnd = now.advanced(byNanoseconds: grace.multiplied(limits.viewGracePeriods))
         startValue = recentBest.map { $0.scaled(by: limits.requirementPercent, over: 100) }
         lastProposal = now
-        glance = Glance(start: now)
+        brief.begin(now: now)
+        longer.begin(now: now)
     }
 
     /// The view is over: its mean counts from now on.
@@ -151,14 +176,19 @@ struct RequiredThroughput: Sendable {
     mutating func proposed(now: Instant) {
         let pause = now.nanoseconds(since: lastProposal)
         if pause > limits.idleNanoseconds { spoil() }
-        if pause > limits.earlyNanoseconds { glance.isSpoilt = true }
+        if pause > limits.earlyNanoseconds { spoilGlances() }
         lastProposal = now
     }
 
     /// The interval shows nothing about the primary.
     mutating func spoil() {
         interval?.isSpoilt = true
-        glance.isSpoilt = true
+        spoilGlances()
+    }
+
+    private mutating func spoilGlances() {
+        brief.isSpoilt = true
+        longer.isSpoilt = true
     }
 
     /// A batch was executed.
@@ -166,25 +196,29 @@ struct RequiredThroughput: Sendable {
     /// - Returns: ``Verdict/missed(observed:required:)`` when the primary is very slow.
     mutating func executed(work: UInt64, now: Instant) -> Verdict? {
         if let interval { self.interval?.work = interval.work.added(work) }
-        glance.work = glance.work.added(work)
-        let elapsed = now.nanoseconds(since: glance.start)
-        guard elapsed >= limits.earlyNanoseconds else { return nil }
-        let last = glance
-        glance = Glance(start: now)
-        if last.isSpoilt { return nil }
-        let observed = last.work.scaled(by: 1_000_000_000, over: elapsed)
-        if earlyEnds > 0, let reference = glanceReference {
-            let required = reference.scaled(by: limits.earlyPercent, over: 100)
-            if observed < required {
-                self.observed = observed
-                endsEarly = true
-                return .missed(observed: observed, required: required)
-            }
+        let (seen, seenLonger) = (brief.executed(work: work, now: now), longer.executed(work: work, now: now))
+        if let slow = judge(seen, brief) ?? judge(seenLonger, longer) {
+            return slow
         }
-        glances += 1
-        glanceWork = glanceWork.added(last.work)
-        glanceNanoseconds = glanceNanoseconds.added(elapsed)
+        if let seen {
+            glances += 1
+            glanceWork = glanceWork.added(seen.work)
+            glanceNanoseconds = glanceNanoseconds.added(seen.nanoseconds)
+        }
         return nil
+    }
+
+    private mutating func judge(
+        _ seen: (work: UInt64, nanoseconds: UInt64)?,
+        _ glance: Glance
+    ) -> Verdict? {
+        guard let seen, earlyEnds > 0, let reference = glanceReference else { return nil }
+        let observed = seen.work.scaled(by: 1_000_000_000, over: seen.nanoseconds)
+        let required = reference.scaled(by: glance.percent, over: 100)
+        guard observed < required else { return nil }
+        self.observed = observed
+        endsEarly = true
+        return .missed(observed: observed, required: required)
     }
 
     /// What a glance at the view is compared with, in work a second; nil when nothing is known yet.

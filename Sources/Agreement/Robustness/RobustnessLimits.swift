@@ -183,6 +183,10 @@ public struct RobustnessLimits: Hashable, Sendable {
         public var earlyNanoseconds: UInt64 = 500_000_000
         /// Below what part of what is required, or of what the view achieved before, a primary is very slow, in percent.
         public var earlyPercent: UInt64 = 50
+        /// The same for a primary that became less slow: longer than that.
+        public var slowNanoseconds: UInt64 = 2_000_000_000
+        /// Below what part of the same such a primary is, in percent: so much less that no noise of a machine is taken for it each time.
+        public var slowPercent: UInt64 = 80
         /// A time without a proposal after which nothing was offered: longer than a client waits before it asks every replica.
         public var idleNanoseconds: UInt64 = 2_000_000_000
         /// What part of the recent best a primary must reach at the start, in percent (Aardvark section 5.3: 90).
@@ -206,7 +210,7 @@ public struct RobustnessLimits: Hashable, Sendable {
         var problem: String? {
             let durations = [
                 heartbeatNanoseconds, pauseIntervalNanoseconds, forwardNanoseconds, pingNanoseconds, graceNanoseconds,
-                measuringNanoseconds, earlyNanoseconds, idleNanoseconds,
+                measuringNanoseconds, earlyNanoseconds, slowNanoseconds, idleNanoseconds,
             ]
             if !durations.allSatisfy(isDuration) {
                 return "the times of the monitor must be positive, and an hour at most"
@@ -221,7 +225,8 @@ public struct RobustnessLimits: Hashable, Sendable {
             if batchesPerHalving < 1 { return "at least 1 batch must take a doubling back" }
             if !(2...1024).contains(viewGracePeriods) { return "a view must last for 2 to 1024 grace periods" }
             if !(1...1024).contains(mostGraceFactor) { return "the grace period must grow to 1 to 1024 times" }
-            if [requirementPercent, raisePercent, earlyPercent].contains(where: { !(1...100).contains($0) }) {
+            if [requirementPercent, raisePercent, earlyPercent, slowPercent].contains(where: { !(1...100).contains($0) }
+            ) {
                 return "the requirement, its raise and what counts as very slow must be 1 to 100 percent"
             }
             let costs: ClosedRange<UInt64> = 1...1_000_000_000

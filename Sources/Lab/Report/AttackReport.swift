@@ -47,7 +47,10 @@ package struct AttackReport {
     /// Whether nothing failed: the program's exit code has to say it.
     package var passed: Bool { results.summary.passed }
 
-    /// Writes `report.html` and `report.md` into a directory, which is made where it is missing. Older ones are replaced.
+    /// The shares that are left under attack as a picture.
+    package var chart: String { ChartImage(self).svg }
+
+    /// Writes `report.html`, `report.md` and `chart.svg` into a directory, which is made where it is missing. Older ones are replaced.
     ///
     /// - Throws: Where that is not possible.
     package func write(to directory: String) throws(OperatorError) {
@@ -55,6 +58,7 @@ package struct AttackReport {
             try FileManager.default.createDirectory(atPath: directory, withIntermediateDirectories: true)
             try Data(html.utf8).write(to: URL(filePath: "\(directory)/report.html"), options: .atomic)
             try Data(markdown.utf8).write(to: URL(filePath: "\(directory)/report.md"), options: .atomic)
+            try Data(chart.utf8).write(to: URL(filePath: "\(directory)/chart.svg"), options: .atomic)
         } catch {
             throw OperatorError(.cannotCreate, "\(directory): the report cannot be written")
         }

@@ -20,6 +20,14 @@ package enum AttackProfiles {
             .handshakes
         ),
         connections("slow-connections", "keeps hundreds of connections that say nothing or a byte at a time", .drips),
+        Profile("old-version", .backup, "falls silent, and asks to be let in with an older version of the protocol") {
+            $0.size.members.suffix($0.size.faults).flatMap { replica in
+                [
+                    NamedFault("\(replica) crash", .replica(replica, Mute(from: 0))),
+                    NamedFault("\(replica) old-version", .replica(replica, OldVersionReplica())),
+                ]
+            }
+        },
     ]
 
     private static func connections(_ name: String, _ summary: String, _ attack: ConnectionAttack) -> Profile {

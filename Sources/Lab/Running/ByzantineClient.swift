@@ -67,9 +67,7 @@ package enum ByzantineClient {
             eventLoop.execute {
                 AttackConnections(
                     attacker.attack,
-                    by: client,
-                    key: key,
-                    on: cluster,
+                    on: AttackConnections.targets(of: client, key: key, in: cluster),
                     while: attack,
                     eventLoop: eventLoop
                 ).start()

@@ -6,6 +6,8 @@ import Invariants
 import KeyValueService
 import Logging
 import Messages
+import NIOCore
+import NIOPosix
 import ServiceLifecycle
 import Synchronization
 import UnixSignals
@@ -61,6 +63,17 @@ package enum ByzantineReplica {
         )
         let group = ServiceGroup(services: [server], gracefulShutdownSignals: [.sigterm], logger: logger)
         AttackSwitch.endWithParent()
+        if behaviours.contains(where: { $0 is OldVersionReplica }) {
+            let eventLoop = MultiThreadedEventLoopGroup.singleton.next()
+            eventLoop.execute {
+                AttackConnections(
+                    .oldVersion,
+                    on: AttackConnections.targets(ofOld: replica, key: key, in: cluster),
+                    while: attack,
+                    eventLoop: eventLoop
+                ).start()
+            }
+        }
         try await group.run()
     }
 

@@ -6,8 +6,8 @@ import NIOCore
 import NIOPosix
 import Synchronization
 
-/// What a client does beside its link, with connections of its own to the replicas' endpoints for clients. There are no connections in the
-/// simulator, so this is in real runs only.
+/// What a client or a replica does beside its links, with connections of its own to the replicas' endpoints. There are no connections in
+/// the simulator, so this is in real runs only.
 enum ConnectionAttack: Sendable {
     /// `connection-flood`: connection after connection as fast as it can; half of them begin the handshake of a stranger, half its own,
     /// and none goes on with it.
@@ -20,12 +20,17 @@ enum ConnectionAttack: Sendable {
     /// Both protocols: so many are under way at the most, and each ends in time, so that others get their turn. Source: this project;
     /// known as Slowloris.
     case drips
+    /// `old-version`: a replica that asks to be let in with an older version of the protocol, a hundred times a second.
+    ///
+    /// Both protocols: it is refused, with a line in the log, and counts as one of the f. Source: this project (section on versions).
+    case oldVersion
 
     /// How many connections to each replica it keeps.
     fileprivate var connections: Int {
         switch self {
         case .handshakes: 32
         case .drips: 200
+        case .oldVersion: 1
         }
     }
 
@@ -34,6 +39,7 @@ enum ConnectionAttack: Sendable {
         switch self {
         case .handshakes: 10
         case .drips: 20
+        case .oldVersion: 1
         }
     }
 }
@@ -43,6 +49,9 @@ struct ConnectionAttacker: ClientBehaviour {
     let attack: ConnectionAttack
 }
 
+/// The mark of a replica that asks to be let in with an older version of the protocol; to its messages it does nothing.
+struct OldVersionReplica: ReplicaBehaviour {}
+
 /// The connections of an attack, on one event loop. They are closed while the attack is off.
 final class AttackConnections {
     /// How often it is looked whether there are enough connections.
@@ -51,42 +60,67 @@ final class AttackConnections {
     private let attack: ConnectionAttack
     private let toggle: AttackSwitch
     private let eventLoop: any EventLoop
-    private let targets: [ClusterFile.Endpoint]
-    /// Handshakes to begin with, some for each target.
-    private let hellos: [[[UInt8]]]
+    private let targets: [Target]
     private var channels: [[ObjectIdentifier: any Channel]]
     private var pending: [Int]
     private var made = 0
 
-    /// Prepares an attack on all replicas by one client.
-    init(
-        _ attack: ConnectionAttack,
-        by client: ClientID,
-        key: SigningKey,
-        on cluster: ClusterFile,
-        while toggle: AttackSwitch,
-        eventLoop: any EventLoop
-    ) {
+    /// Where connections go to, and handshakes to begin with there.
+    struct Target {
+        let endpoint: ClusterFile.Endpoint
+        let hellos: [[UInt8]]
+    }
+
+    /// Prepares an attack on these.
+    init(_ attack: ConnectionAttack, on targets: [Target], while toggle: AttackSwitch, eventLoop: any EventLoop) {
         self.attack = attack
+        self.targets = targets
         self.toggle = toggle
         self.eventLoop = eventLoop
-        targets = cluster.replicas.map(\.clientEndpoint)
         channels = Array(repeating: [:], count: targets.count)
         pending = Array(repeating: 0, count: targets.count)
-        hellos = cluster.replicas.map { replica in
-            (0..<64).compactMap { number in
+    }
+
+    /// All replicas, for a client.
+    static func targets(of client: ClientID, key: SigningKey, in cluster: ClusterFile) -> [Target] {
+        cluster.replicas.map { replica in
+            let hellos = (0..<64).compactMap { number in
                 let isOwn = number % 2 == 0
-                let identity = isOwn ? client.identity : .client(1_000_000 + UInt32(number))
                 let local = LocalIdentity(
                     cluster: cluster.clusterID,
-                    identity: identity,
+                    identity: isOwn ? client.identity : .client(1_000_000 + UInt32(number)),
                     key: isOwn ? key : .random()
                 )
-                let peer = Identity(role: .replica, number: UInt32(replica.id.rawValue))
-                return PairwiseKeyCache(local: local).keys(of: peer, publicKey: replica.publicKey).map { keys in
-                    HandshakeInitiator(local: local, peer: peer, endpoint: .clients, keys: keys).hello
-                }
+                return hello(of: local, to: replica, at: .clients)
             }
+            return Target(endpoint: replica.clientEndpoint, hellos: hellos)
+        }
+    }
+
+    /// All other replicas, for one with an older version.
+    static func targets(ofOld replica: ReplicaID, key: SigningKey, in cluster: ClusterFile) -> [Target] {
+        let local = LocalIdentity(
+            cluster: cluster.clusterID,
+            identity: .replica(replica.rawValue),
+            key: key,
+            protocolVersion: Handshake.protocolVersion - 1
+        )
+        return cluster.replicas.compactMap { peer in
+            peer.peerEndpoints[replica.index].map { endpoint in
+                let own = hello(of: local, to: peer, at: .peer(replica.rawValue))
+                return Target(endpoint: endpoint, hellos: [own].compactMap(\.self))
+            }
+        }
+    }
+
+    private static func hello(
+        of local: LocalIdentity,
+        to replica: ClusterFile.Replica,
+        at endpoint: EndpointPurpose
+    ) -> [UInt8]? {
+        let peer = Identity(role: .replica, number: UInt32(replica.id.rawValue))
+        return PairwiseKeyCache(local: local).keys(of: peer, publicKey: replica.publicKey).map { keys in
+            HandshakeInitiator(local: local, peer: peer, endpoint: endpoint, keys: keys).hello
         }
     }
 
@@ -108,10 +142,11 @@ final class AttackConnections {
     private func connect(_ target: Int) {
         pending[target] += 1
         made += 1
-        let hello = hellos[target].isEmpty ? [] : hellos[target][made % hellos[target].count]
+        let hellos = targets[target].hellos
+        let hello = hellos.isEmpty ? [] : hellos[made % hellos.count]
         let isSilent = attack == .drips && made % 4 < 2
         let (attack, toggle) = (attack, toggle)
-        let endpoint = targets[target]
+        let endpoint = targets[target].endpoint
         ClientBootstrap(group: eventLoop)
             .connectTimeout(.seconds(1))
             .channelInitializer { channel in
@@ -152,7 +187,7 @@ private final class AttackHandler: ChannelInboundHandler {
     func channelActive(context: ChannelHandlerContext) {
         toggle.count(1)
         switch attack {
-        case .handshakes: write(Array(hello), context)
+        case .handshakes, .oldVersion: write(Array(hello), context)
         case .drips: drip(context)
         }
     }

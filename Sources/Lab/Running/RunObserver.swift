@@ -27,6 +27,16 @@ struct RunObserver {
     private var usages: [LabUsage] = []
     /// For each checkpoint, which root which correct replica has.
     private var roots: [UInt64: [Int: UInt64]] = [:]
+    /// For each part of a history, which correct replica tells which digest of it.
+    private var histories: [HistoryPart: [Int: UInt64]] = [:]
+    /// Correct replicas that found the others' certified state to be another than their own.
+    private var diverged: Set<Int> = []
+
+    /// The batches from one number to another.
+    private struct HistoryPart: Hashable {
+        let start: UInt64
+        let end: UInt64
+    }
 
     init(
         replicas: Int,
@@ -62,13 +72,24 @@ struct RunObserver {
         }
     }
 
-    private mutating func take(_ statuses: [ReplicaStatus?]) {
+    /// Takes what the replicas said of themselves at one time; nil for one that did not answer.
+    mutating func take(_ statuses: [ReplicaStatus?]) {
         rounds.append(statuses)
         for status in correct(statuses) {
             let sequence = status.value("checkpoint_sequence")
             if sequence > 0 {
                 roots[sequence, default: [:]][status.replica.index] = status.value("checkpoint_root_prefix")
             }
+            for place in ["mark", "checkpoint"] {
+                let part = HistoryPart(
+                    start: status.value("history_start"),
+                    end: status.value("history_\(place)_sequence")
+                )
+                // A mark from before the history began anew is none.
+                guard part.end >= part.start, part.end > 0 else { continue }
+                histories[part, default: [:]][status.replica.index] = status.value("history_\(place)_prefix")
+            }
+            if status.value("checkpoints_diverged") > 0 { diverged.insert(status.replica.index) }
         }
     }
 
@@ -122,22 +143,36 @@ struct RunObserver {
         return [AttackResults.Attacker(actor: "network", actions: told.reduce(network?.actions ?? 0, +))]
     }
 
-    /// Whether correct replicas had equal states wherever two of them told of one checkpoint.
+    /// Whether correct replicas had equal states wherever two of them told of one checkpoint, and had executed the same batches wherever
+    /// two of them told how they got to one number from where both began.
     var history: AttackResults.Verdict {
-        let different = roots.filter { Set($0.value.values).count > 1 }.keys.sorted()
-        let compared = roots.values.count { $0.count > 1 }
         let oracle = "one history"
-        if let first = different.first {
-            let detail = "correct replicas have different states at checkpoint \(first)"
-            return AttackResults.Verdict(oracle: oracle, held: false, detail: detail)
+        if let difference {
+            return AttackResults.Verdict(oracle: oracle, held: false, detail: difference)
         }
+        let compared = roots.values.count { $0.count > 1 }
+        let parts = histories.values.count { $0.count > 1 }
         return AttackResults.Verdict(
             oracle: oracle,
             held: compared > 0 ? true : nil,
             detail: compared > 0
-                ? "\(compared) checkpoints that several correct replicas told are equal"
+                ? "\(compared) checkpoints that several correct replicas told are equal, and \(parts) orders of batches"
                 : "no two correct replicas told of one checkpoint"
         )
+    }
+
+    /// In what correct replicas differ, as text; nil for nothing.
+    private var difference: String? {
+        let states = roots.filter { Set($0.value.values).count > 1 }.keys
+        if let first = states.min() { return "correct replicas have different states at checkpoint \(first)" }
+        let orders = histories.filter { Set($0.value.values).count > 1 }.keys
+        if let first = orders.min(by: { $0.end < $1.end }) {
+            return "correct replicas executed different batches from number \(first.start) to \(first.end)"
+        }
+        if let first = diverged.min() {
+            return "correct replica \(first) has another state at a checkpoint than the one that 2f + 1 replicas signed"
+        }
+        return nil
     }
 
     /// The run second by second: what clients measured beside what replicas said.

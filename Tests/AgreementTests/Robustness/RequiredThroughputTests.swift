@@ -118,8 +118,8 @@ struct RequiredThroughputTests {
 
     // MARK: Faulty primaries
 
-    @Test(arguments: [(gap: UInt64(14), most: UInt64(8_000)), (25, 700), (38, 700)])
-    func `a primary that delays is replaced when its grace period is over, one that delays much in half a second`(
+    @Test(arguments: [(gap: UInt64(12), most: UInt64(8_000)), (14, 2_700), (25, 700), (38, 700)])
+    func `a primary that delays is replaced when its grace period is over, one that delays more the sooner`(
         gap: UInt64,
         most: UInt64
     ) throws {
@@ -139,6 +139,22 @@ struct RequiredThroughputTests {
         let end = try #require(cluster.ended.last)
         // It began at 1 s. The glance during which it became slow may show too little.
         #expect(end.nanoseconds > 3 * Self.second && end.nanoseconds < 4_200 * Self.millisecond)
+        guard case .slow(let observed, let required) = end.suspicion else {
+            Issue.record("\(end.suspicion)")
+            return
+        }
+        #expect(observed < required)
+    }
+
+    @Test func `a primary of a new cluster that becomes a third slower is held against its own view for longer`() throws
+    {
+        var slow = PrimaryBehaviour()
+        slow.gap = { time, _ in (time < 5 * Self.second ? 10 : 15) * Self.millisecond }
+        var cluster = MonitoredCluster(behaviours: [slow])
+        cluster.run(views: 1)
+        let end = try #require(cluster.ended.last)
+        // It began at 1 s; the two seconds during which it became slow may show too little.
+        #expect(end.nanoseconds > 4 * Self.second && end.nanoseconds < 8_200 * Self.millisecond)
         guard case .slow(let observed, let required) = end.suspicion else {
             Issue.record("\(end.suspicion)")
             return

@@ -1,0 +1,120 @@
+/// `chart.svg`: for each profile one bar a protocol, to be shown where the page cannot be, such as in a README. It has a ground of its own,
+/// so that it can be read on a light page and on a dark one.
+struct ChartImage {
+    private static let width = 860.0
+    private static let bars = (start: 236.0, end: 690.0)
+    private static let barHeight = 12.0
+    private static let barStep = 15.0
+    private static let groupGap = 12.0
+    private static let head = 64.0
+    private static let (paper, ink, soft) = ("#fcfbf8", "#1d2127", "#5b636e")
+    /// The colours of ``Stylesheet`` on a light ground.
+    private static let colours = ["#b8570a", "#1a5fb4", "#7b3f9d", "#0f766e", "#8a6d00", "#a1265a"]
+
+    private let report: AttackReport
+    private let scale: Double
+
+    init(_ report: AttackReport) {
+        self.report = report
+        let most = report.results.summary.cases.compactMap(\.ratio?.max).max() ?? 1
+        scale = max(most, 1) * 1.02
+    }
+
+    var svg: String {
+        var shapes: [String] = []
+        var y = Self.head
+        for subject in report.subjects {
+            let cases = report.cases(of: subject)
+            let height = Double(max(cases.count, 1)) * Self.barStep
+            shapes.append(text(Self.bars.start - 12, y + height / 2 + 4, subject.title, "text-anchor=\"end\""))
+            for (place, result) in cases.enumerated() { shapes += bar(result, y + Double(place) * Self.barStep) }
+            y += height + Self.groupGap
+        }
+        let bottom = y - Self.groupGap + 2
+        let whole = place(1)
+        let mark = """
+            <line x1="\(whole)" x2="\(whole)" y1="\(n(Self.head - 6))" y2="\(n(bottom))" stroke="\(Self.soft)" \
+            stroke-dasharray="2 2"/>
+            """
+        let height = n(bottom + 14)
+        return """
+            <svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 \(n(Self.width)) \(height)" width="\(n(Self.width))" height="\(height)" \
+            role="img" aria-label="\(Markup.escaped(words))" font-family="system-ui, 'Segoe UI', 'DejaVu Sans', sans-serif" font-size="13">
+            <rect width="100%" height="100%" rx="6" fill="\(Self.paper)"/>
+            \(heading)
+            \(mark)
+            \(shapes.joined(separator: "\n"))
+            </svg>
+
+            """
+    }
+
+    private var words: String {
+        "Throughput under attack as a share of the same protocol's fault-free throughput, \(report.results.settings.replicas) replicas"
+    }
+
+    /// The title, and what the colours and marks mean.
+    private var heading: String {
+        let title = text(16, 26, words, "font-weight=\"600\"")
+        var x = 16.0
+        var keys: [String] = []
+        for name in report.protocols {
+            keys.append("<rect x=\"\(n(x))\" y=\"38\" width=\"18\" height=\"11\" fill=\"\(colour(of: name))\"/>")
+            keys.append(text(x + 24, 48, name))
+            x += 44 + 7.2 * Double(name.count)
+        }
+        if report.results.summary.cases.contains(where: { published($0) != nil }) {
+            keys.append(published(at: x + 5, 37.5))
+            keys.append(text(x + 16, 48, "as published"))
+        }
+        return ([title] + keys).joined(separator: "\n")
+    }
+
+    private func bar(_ result: AttackSummary.Case, _ y: Double) -> [String] {
+        var shapes: [String] = []
+        let middle = n(y + Self.barHeight / 2)
+        if let ratio = result.ratio {
+            // A foot at zero, so that nothing left looks different from nothing measured.
+            let length = max(ratio.median / scale * (Self.bars.end - Self.bars.start), 2)
+            shapes.append(
+                "<rect x=\"\(n(Self.bars.start))\" y=\"\(n(y))\" width=\"\(n(length))\" height=\"\(n(Self.barHeight))\" fill=\"\(colour(of: result.protocolName))\"/>"
+            )
+            if ratio.count > 1 {
+                shapes.append(
+                    "<line x1=\"\(place(ratio.min))\" x2=\"\(place(ratio.max))\" y1=\"\(middle)\" y2=\"\(middle)\" stroke=\"\(Self.ink)\" stroke-width=\"1.5\"/>"
+                )
+            }
+        }
+        if let share = published(result) {
+            shapes.append(published(at: Self.bars.start + share / scale * (Self.bars.end - Self.bars.start), y))
+        }
+        let value = result.ratio.map { Figures.spread($0, Figures.percent) } ?? "not measured"
+        return shapes + [text(Self.bars.end + 12, y + Self.barHeight - 1.5, value, "font-size=\"12\"")]
+    }
+
+    private func published(_ result: AttackSummary.Case) -> Double? {
+        PublishedResults.share(of: result.protocolName, under: result.profile)
+    }
+
+    /// A diamond: a published share.
+    private func published(at x: Double, _ y: Double) -> String {
+        let (middle, half) = (y + Self.barHeight / 2, 5.0)
+        let corners = [(x, middle - half), (x + half, middle), (x, middle + half), (x - half, middle)]
+        let points = corners.map { "\(n($0.0)),\(n($0.1))" }.joined(separator: " ")
+        return "<polygon points=\"\(points)\" fill=\"\(Self.paper)\" stroke=\"\(Self.ink)\" stroke-width=\"1.5\"/>"
+    }
+
+    private func text(_ x: Double, _ y: Double, _ content: String, _ attributes: String = "") -> String {
+        "<text x=\"\(n(x))\" y=\"\(n(y))\" fill=\"\(Self.ink)\" \(attributes)>\(Markup.escaped(content))</text>"
+    }
+
+    private func colour(of protocolName: String) -> String {
+        Self.colours[(report.protocols.firstIndex(of: protocolName) ?? 0) % Self.colours.count]
+    }
+
+    private func place(_ share: Double) -> String {
+        n(Self.bars.start + min(max(share / scale, 0), 1) * (Self.bars.end - Self.bars.start))
+    }
+
+    private func n(_ number: Double) -> String { Figures.fixed(number, 1) }
+}
