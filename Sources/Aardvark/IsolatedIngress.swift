@@ -16,8 +16,6 @@ extension Link: FrameSource {}
 
 /// The frames of links in queues apart: each is cut into parts of a few messages of one kind, which wait. A link whose queue is full is
 /// not emptied any more; so it stops reading its socket.
-typealias IsolatedIngress = IsolatedQueues
-
 extension IsolatedQueues {
     typealias Part = FrameIntake.Part
 

@@ -32,7 +32,7 @@ protocol ReplicaOutlet: AnyObject {
 /// It carries out the engine's effects and hands the results back until none are left. Everything that it cannot do itself goes to
 /// its outlet.
 final class ReplicaCore {
-    var engine: Replica
+    private var engine: Replica
     let cluster: ClusterFile
     let replica: ReplicaID
     private let service: any ReplicatedService
@@ -188,7 +188,7 @@ final class ReplicaCore {
     func turnEnded(now: ClockReading) {
         checkLoneRequest(now)
         step(.turnEnded, now)
-        advanceCheckpoint(now)
+        advanceCheckpoint(keys: checkpointing.stepsPerTurn, now)
         if transfer.isSliceDue(now: now.monotonic.nanoseconds) { install(now) }
         drain(now)
         handOutChecks()
@@ -354,10 +354,6 @@ final class ReplicaCore {
         if checkpointing.underWay != nil { advanceCheckpoint(keys: .max, now) }
         store.beginCheckpoint(sequence.rawValue)
         checkpointing.begin(sequence, steps: store.checkpointSteps)
-        advanceCheckpoint(now)
-    }
-
-    private func advanceCheckpoint(_ now: ClockReading) {
         advanceCheckpoint(keys: checkpointing.stepsPerTurn, now)
     }
 
@@ -378,6 +374,9 @@ final class ReplicaCore {
     }
 
     // MARK: Effects
+
+    /// Bounds the batches of a replica that is to misbehave; see ``Replica/proposeAtMost(_:)``.
+    func proposeAtMost(_ requests: Int?) { engine.proposeAtMost(requests) }
 
     /// How far this replica is.
     func progress(_ now: ClockReading) -> ReplicaProgress {

@@ -76,7 +76,7 @@ extension ReplicaCore {
         guard let interceptor else { return message }
         var departures: [Departure] = []
         let seen = interceptor.incoming(message, from: peer, at: progress(now), into: &departures)
-        engine.proposeAtMost(interceptor.proposedRequests)
+        proposeAtMost(interceptor.proposedRequests)
         depart(departures)
         return seen
     }
@@ -86,7 +86,7 @@ extension ReplicaCore {
         guard let interceptor else { return request }
         var departures: [Departure] = []
         let seen = interceptor.incoming(request.claim, at: progress(now), into: &departures)
-        engine.proposeAtMost(interceptor.proposedRequests)
+        proposeAtMost(interceptor.proposedRequests)
         depart(departures)
         return seen.map { Unverified($0) }
     }

@@ -42,7 +42,7 @@ final class ReplicaRuntime: TransportDelegate, ReplicaOutlet {
     private var peersWithFrames = VoteSet()
 
     /// Queues apart; nil where the cluster file has them off: then it is first come, first served.
-    private let ingress: IsolatedIngress?
+    private let ingress: IsolatedQueues?
     /// Which peers flood; nil likewise.
     private var floods: FloodWatch?
     private var lastConnection: UInt64 = 0
@@ -94,7 +94,7 @@ final class ReplicaRuntime: TransportDelegate, ReplicaOutlet {
         requestCost = cluster.switches.requestAuthentication == .signature ? 16 : 1
         switch cluster.isolatedQueues {
         case .on:
-            ingress = IsolatedIngress(
+            ingress = IsolatedQueues(
                 size: cluster.size,
                 limits: RobustnessLimits().scheduling,
                 clientMessages: cluster.switches.requestAuthentication == .signature ? 1 : 8
@@ -386,7 +386,7 @@ final class ReplicaRuntime: TransportDelegate, ReplicaOutlet {
     /// Takes what arrived, in the order of the shares, and charges each sender with what it cost.
     ///
     /// - Returns: Whether something is left for the next turn.
-    private func serve(_ ingress: IsolatedIngress, _ core: ReplicaCore, _ now: ClockReading) -> Bool {
+    private func serve(_ ingress: IsolatedQueues, _ core: ReplicaCore, _ now: ClockReading) -> Bool {
         applyCuts(ingress)
         ingress.takeIn(includingClients: core.takesRequests)
         let start = Instant.now()
@@ -404,7 +404,7 @@ final class ReplicaRuntime: TransportDelegate, ReplicaOutlet {
     }
 
     private func handle(
-        _ part: IsolatedIngress.Part,
+        _ part: IsolatedQueues.Part,
         from queue: IngressQueue,
         _ core: ReplicaCore,
         _ now: ClockReading
@@ -429,7 +429,7 @@ final class ReplicaRuntime: TransportDelegate, ReplicaOutlet {
     }
 
     /// Tells the queues who is cut off now.
-    private func applyCuts(_ ingress: IsolatedIngress) {
+    private func applyCuts(_ ingress: IsolatedQueues) {
         guard let changes = floods?.takeChanges(), !changes.isEmpty, let floods else { return }
         ingress.setCut(floods.cutPeers)
         guard let suppressed = eventLog.limiter.admit(.now()) else { return }

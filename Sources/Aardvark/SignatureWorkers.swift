@@ -38,7 +38,7 @@ final class SignatureWorkers: Sendable {
     private static let checksPerWork = 12
 
     /// What one check is taken to cost, in nanoseconds: whoever caused it is charged with it as if it were done on the replica's thread.
-    static let checkNanoseconds: Int64 = 50_000
+    static let checkNanoseconds = Int64(RobustnessLimits.Monitoring().requestWork)
 
     /// The number of threads.
     let threads: Int

@@ -247,8 +247,8 @@ extension Replica {
     private mutating func lookForContradiction(_ sequence: SequenceNumber, into effects: inout [Effect]) {
         let primary = logView.primary(in: configuration.size)
         guard let proposed = log[sequence].proposedDigest, primary != configuration.replica else { return }
-        let slot = log[sequence]
-        var others = slot.prepares.votersAgainst(proposed).union(slot.commits.votersAgainst(proposed))
+        var others = log[sequence].prepares.votersAgainst(proposed)
+            .union(log[sequence].commits.votersAgainst(proposed))
         others.remove(primary)
         if others.count >= configuration.size.weakQuorum { accuse(primary, of: .equivocation, into: &effects) }
     }

@@ -30,11 +30,11 @@ public final class Link {
     /// How many bytes an idle link may keep for what is sent next: there may be thousands of links.
     static let recycledByteCount = 16 << 10
 
-    /// The identity at the other end.
-    public let peer: Identity
-
     /// By how many bytes what waits in a link must have changed for its owner to be told.
     static let heldByteStep = 16 << 10
+
+    /// The identity at the other end.
+    public let peer: Identity
 
     /// The key with which it proved who it is.
     public let peerKey: PublicKey
@@ -272,19 +272,27 @@ public final class Link {
 
     // MARK: Memory
 
-    /// Counts the memory that waits here now.
-    func countHeldBytes() -> Int {
+    private var waitingBytes: Int { inbound.byteCount + partialBytes + pending.readableBytes + channelBytes }
+
+    /// Counts ``heldBytes`` again: what has left the channel since is not told. A link that is closed counts for nothing.
+    func recountHeldBytes() {
         refreshChannelBytes()
-        heldBytes = isOpen ? inbound.byteCount + partialBytes + pending.readableBytes + channelBytes : 0
+        heldBytes = isOpen ? waitingBytes : 0
+    }
+
+    /// The owner counts this link no more.
+    ///
+    /// - Returns: What it counted for.
+    func takeHeldBytes() -> Int {
+        defer { heldBytes = 0 }
         return heldBytes
     }
 
     private func tellHeldBytes() {
         guard isOpen else { return }
-        let held = inbound.byteCount + partialBytes + pending.readableBytes + channelBytes
-        let change = held - heldBytes
+        let change = waitingBytes - heldBytes
         guard abs(change) >= Self.heldByteStep else { return }
-        heldBytes = held
+        heldBytes += change
         owner?.heldBytesChanged(by: change)
     }
 

@@ -259,19 +259,18 @@ public final class Listener: ConnectionOwner {
         heldBytes += change
         guard change > 0, heldBytes > configuration.maximumBytes else { return }
         // Much of it may have left since.
-        heldBytes = links.values.reduce(0) { $0 + $1.countHeldBytes() }
+        for link in links.values { link.recountHeldBytes() }
+        heldBytes = links.values.reduce(0) { $0 + $1.heldBytes }
         guard heldBytes > configuration.maximumBytes else { return }
-        let largestFirst = links.values.sorted { $0.heldBytes > $1.heldBytes }
-        for link in largestFirst where heldBytes > configuration.maximumBytes / 8 * 7 {
+        for link in links.values.sorted(by: { $0.heldBytes > $1.heldBytes })
+        where heldBytes > configuration.maximumBytes / 8 * 7 {
             link.close(.largestOfTooMuch)
-            heldBytes -= link.heldBytes
-            _ = link.countHeldBytes()
+            heldBytes -= link.takeHeldBytes()
         }
     }
 
     func linkClosed(_ link: Link, reason: LinkCloseReason) {
-        heldBytes -= link.heldBytes
-        _ = link.countHeldBytes()
+        heldBytes -= link.takeHeldBytes()
         if links[link.peer] === link { links[link.peer] = nil }
         delegate?.linkClosed(link, reason: reason)
     }

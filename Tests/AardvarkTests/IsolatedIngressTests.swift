@@ -46,15 +46,15 @@ struct IsolatedIngressTests {
     private static func makeIngress(
         _ change: (inout RobustnessLimits.Scheduling) -> Void = { _ in },
         clock: @escaping () -> Instant = { Instant(nanoseconds: 0) }
-    ) throws -> IsolatedIngress {
+    ) throws -> IsolatedQueues {
         var limits = RobustnessLimits().scheduling
         change(&limits)
         let size = try #require(ClusterSize(replicas: 4))
-        return IsolatedIngress(size: size, limits: limits, clientMessages: 1, clock: clock)
+        return IsolatedQueues(size: size, limits: limits, clientMessages: 1, clock: clock)
     }
 
     /// The types of the messages of a part.
-    private func types(_ part: IsolatedIngress.Part) -> [UInt8] {
+    private func types(_ part: IsolatedQueues.Part) -> [UInt8] {
         part.messages.prefix(part.count).map { part.frame[$0.lowerBound] }
     }
 

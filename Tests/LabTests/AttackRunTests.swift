@@ -83,39 +83,21 @@ import Testing
         #expect(attacker.actor == "replica 0" && attacker.actions > 0)
     }
 
-    /// Interrupts the lab in its second run.
-    ///
-    /// - Returns: Its exit code.
-    private func interruptSecondRun(of lab: Process) throws -> Int32 {
-        let output = Pipe()
-        lab.standardInput = FileHandle.nullDevice
-        lab.standardOutput = FileHandle.nullDevice
-        lab.standardError = output
-        try lab.run()
-        var text = ""
-        while !text.contains("aardvark-big-mac-2  1/") {
-            let bytes = output.fileHandleForReading.availableData
-            guard !bytes.isEmpty else { break }
-            text += String(decoding: bytes, as: UTF8.self)
-        }
-        kill(lab.processIdentifier, SIGINT)
-        _ = try output.fileHandleForReading.readToEnd()
-        lab.waitUntilExit()
-        return lab.terminationStatus
-    }
-
     @Test(.enabled(if: isRoot))
     func `each party has its machine, and an interrupt keeps the runs until then and leaves no machine behind`() throws
     {
         let directory = FileManager.default.temporaryDirectory.appending(path: "aardvark-attack-\(UUID())").path
         defer { try? FileManager.default.removeItem(atPath: directory) }
-        let lab = Process()
-        lab.executableURL = try BuiltProgram.url("aardvark-lab")
-        lab.arguments =
+        let started = try StartedLab(
             ["attack", "--emulate", "--protocols", "aardvark", "--profiles", "big-mac", "--seconds", "1"]
-            + ["--repeat", "2", "--clients", "2", "--output", directory]
-        let status = try interruptSecondRun(of: lab)
-        #expect(status == 69)
+                + ["--repeat", "2", "--clients", "2", "--output", directory],
+            untilSaying: "aardvark-big-mac-2  1/"
+        )
+        let lab = started.process
+        kill(lab.processIdentifier, SIGINT)
+        _ = try started.progress.fileHandleForReading.readToEnd()
+        lab.waitUntilExit()
+        #expect(lab.terminationStatus == 69)
         #expect(!EmulationLeftovers.found().contains(lab.processIdentifier))
 
         let path = "\(directory)/results.json"

@@ -165,23 +165,12 @@ struct EmulationTests {
     func `what is left when a lab is killed together with its guard is removed by the command for it`() throws {
         let directory = FileManager.default.temporaryDirectory.appending(path: "aardvark-killed-\(UUID())").path
         defer { try? FileManager.default.removeItem(atPath: directory) }
-        let program = try BuiltProgram.url("aardvark-lab")
-        let lab = Process()
-        let output = Pipe()
-        lab.executableURL = program
-        lab.arguments =
+        let started = try StartedLab(
             ["attack", "--emulate", "--protocols", "pbft", "--profiles", "none", "--seconds", "4"]
-            + ["--repeat", "1", "--clients", "2", "--output", directory]
-        lab.standardInput = FileHandle.nullDevice
-        lab.standardOutput = FileHandle.nullDevice
-        lab.standardError = output
-        try lab.run()
-        var text = ""
-        while !text.contains("pbft-none-1  1/") {
-            let bytes = output.fileHandleForReading.availableData
-            guard !bytes.isEmpty else { break }
-            text += String(decoding: bytes, as: UTF8.self)
-        }
+                + ["--repeat", "1", "--clients", "2", "--output", directory],
+            untilSaying: "pbft-none-1  1/"
+        )
+        let lab = started.process
         let (_, children) = try run(["/usr/bin/env", "pgrep", "-P", "\(lab.processIdentifier)", "-x", "sh"])
         let guards = children.split(separator: "\n").compactMap { Int32($0) }
         #expect(guards.count == 1)
@@ -189,7 +178,7 @@ struct EmulationTests {
         lab.waitUntilExit()
         #expect(EmulationLeftovers.found().contains(lab.processIdentifier))
 
-        let (status, told) = try run([program.path, "clean"])
+        let (status, told) = try run([BuiltProgram.url("aardvark-lab").path, "clean"])
         #expect(status == 0)
         #expect(told.contains("removed: the machines of process \(lab.processIdentifier)\n"))
         #expect(!EmulationLeftovers.found().contains(lab.processIdentifier))

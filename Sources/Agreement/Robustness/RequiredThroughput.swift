@@ -17,8 +17,9 @@ import Messages
 ///
 /// The grace period is a gift to a primary that delays everything in it (Aardvark bears that: 5 s of each of its views). So, beyond
 /// Aardvark's rules, a *very slow* primary is replaced early: when over half a second it achieves less than half of the recent best, or of
-/// the mean of its own view so far, or over two seconds less than four fifths. A fall of the load looks the same, so at most f views in a row end early, until one has lasted beyond
-/// its grace period and met what is required of it: a fall costs f view changes, and f faulty primaries in a row gain nothing.
+/// the mean of its own view so far, or over two seconds less than four fifths. A fall of the load looks the same, so at most f views in a
+/// row end early, until one has lasted beyond its grace period and met what is required of it: a fall costs f view changes, and f faulty
+/// primaries in a row gain nothing.
 ///
 /// An interval is not judged, and does not count in the view's mean, when it was spoilt: by catch-up, for want of backlog, or because
 /// nothing was proposed for longer than clients wait before they ask every replica (and this replica was asked nothing, or the primary

@@ -5,8 +5,7 @@ struct BarChart {
 
     init(_ report: AttackReport) {
         self.report = report
-        let most = report.results.summary.cases.compactMap(\.ratio?.max).max() ?? 1
-        scale = max(most, 1) * 1.02
+        scale = report.widestShare
     }
 
     var section: String {

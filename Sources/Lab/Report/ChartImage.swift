@@ -8,16 +8,13 @@ struct ChartImage {
     private static let groupGap = 12.0
     private static let head = 64.0
     private static let (paper, ink, soft) = ("#fcfbf8", "#1d2127", "#5b636e")
-    /// The colours of ``Stylesheet`` on a light ground.
-    private static let colours = ["#b8570a", "#1a5fb4", "#7b3f9d", "#0f766e", "#8a6d00", "#a1265a"]
 
     private let report: AttackReport
     private let scale: Double
 
     init(_ report: AttackReport) {
         self.report = report
-        let most = report.results.summary.cases.compactMap(\.ratio?.max).max() ?? 1
-        scale = max(most, 1) * 1.02
+        scale = report.widestShare
     }
 
     var svg: String {
@@ -109,7 +106,7 @@ struct ChartImage {
     }
 
     private func colour(of protocolName: String) -> String {
-        Self.colours[(report.protocols.firstIndex(of: protocolName) ?? 0) % Self.colours.count]
+        Stylesheet.lightSeries[report.seriesIndex(protocolName)]
     }
 
     private func place(_ share: Double) -> String {

@@ -71,7 +71,17 @@ extension AttackReport {
 
     /// The class that gives a protocol its colour and its line.
     func series(_ protocolName: String) -> String {
-        "s\((protocols.firstIndex(of: protocolName) ?? 0) % Stylesheet.seriesCount)"
+        "s\(seriesIndex(protocolName))"
+    }
+
+    /// The number of a protocol's look.
+    func seriesIndex(_ protocolName: String) -> Int {
+        (protocols.firstIndex(of: protocolName) ?? 0) % Stylesheet.seriesCount
+    }
+
+    /// The share at the end of a chart of shares: the largest of all and 100 %, and a little.
+    var widestShare: Double {
+        max(results.summary.cases.compactMap(\.ratio?.max).max() ?? 1, 1) * 1.02
     }
 
     func cases(of subject: Subject) -> [AttackSummary.Case] {

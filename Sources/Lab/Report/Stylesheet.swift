@@ -1,14 +1,19 @@
 /// How the page looks. Protocols differ by colour and by their lines' dashes, so that neither is needed alone.
 enum Stylesheet {
+    /// The colours of protocols on a light ground.
+    static let lightSeries = ["#b8570a", "#1a5fb4", "#7b3f9d", "#0f766e", "#8a6d00", "#a1265a"]
+
     /// How many protocols have a look of their own.
-    static let seriesCount = 6
+    static var seriesCount: Int { lightSeries.count }
+
+    private static let lightColours = lightSeries.enumerated().map { "--c\($0): \($1);" }.joined(separator: " ")
 
     static let text = """
         :root {
           color-scheme: light dark;
           --paper: #fcfbf8; --ink: #1d2127; --soft: #5b636e; --rule: #d9d6cd; --wash: #f1eee6;
           --attack: #f8e5df; --bad: #b3261e; --good: #1c6b43; --link: #174ea6;
-          --c0: #b8570a; --c1: #1a5fb4; --c2: #7b3f9d; --c3: #0f766e; --c4: #8a6d00; --c5: #a1265a;
+          \(lightColours)
           --cpu: #7b8794; --cpu-odd: #9aa5b1; --cpu-clients: #cfd6dd; --cpu-faulty: #b3261e;
         }
         @media (prefers-color-scheme: dark) {
