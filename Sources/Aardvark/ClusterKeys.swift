@@ -41,6 +41,7 @@ final class ClusterKeys {
 
     /// Between replicas: short, so that they find each other soon after a partition has healed. There are few of them.
     private static let peerBackOff = BackOff(longest: .milliseconds(500))
+    private static let peerRepeatPause = Duration.milliseconds(250)
 
     /// A dialer to a replica's endpoint.
     ///
@@ -59,7 +60,8 @@ final class ClusterKeys {
             peer: .replica(replica.rawValue),
             keys: keys,
             purpose: purpose,
-            backOff: local.identity.role == .replica ? Self.peerBackOff : BackOff()
+            backOff: local.identity.role == .replica ? Self.peerBackOff : BackOff(),
+            repeatPause: local.identity.role == .replica ? Self.peerRepeatPause : nil
         )
         return Dialer(configuration, local: local, eventLoop: eventLoop, delegate: delegate)
     }

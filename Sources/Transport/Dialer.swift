@@ -32,6 +32,12 @@ public final class Dialer: ConnectionOwner {
         /// How long to wait between attempts.
         public let backOff: BackOff
 
+        /// After how long without any answer another attempt is made beside those under way; nil for never.
+        ///
+        /// A first packet that was lost, as in a partition that heals just after it, then costs this much and not ``TransportLimits/connectTimeout``,
+        /// which has to allow for the longest round trip.
+        public let repeatPause: Duration?
+
         /// Describes a connection.
         public init(
             host: String,
@@ -41,7 +47,8 @@ public final class Dialer: ConnectionOwner {
             purpose: EndpointPurpose,
             localAddress: String? = nil,
             limits: TransportLimits = .standard,
-            backOff: BackOff = BackOff()
+            backOff: BackOff = BackOff(),
+            repeatPause: Duration? = nil
         ) {
             self.host = host
             self.port = port
@@ -51,6 +58,7 @@ public final class Dialer: ConnectionOwner {
             self.localAddress = localAddress
             self.limits = limits
             self.backOff = backOff
+            self.repeatPause = repeatPause
         }
     }
 
@@ -65,11 +73,18 @@ public final class Dialer: ConnectionOwner {
     private weak var delegate: (any TransportDelegate)?
     private var backOff: BackOff
     private var state = State.idle
-    /// Counts attempts to connect: one that was given up for a newer one may still end.
-    private var attempt: UInt64 = 0
-    /// The handlers of the present attempt, one for each address that is tried.
+    /// How many attempts to connect have neither succeeded nor failed.
+    private(set) var attempts = 0
+    /// The next attempt beside those.
+    private var repetition: Scheduled<Void>?
+    /// Their handlers, one for each address that is tried.
     private var candidates: [ConnectionHandler] = []
+    /// When it was last told that an attempt failed.
+    private var toldAt: NIODeadline?
     private var linkedAt = NIODeadline.now()
+
+    /// The most attempts at a time.
+    static let mostAttempts = 4
 
     private enum State {
         case idle
@@ -116,7 +131,7 @@ public final class Dialer: ConnectionOwner {
             next.cancel()
             dial()
         case .connecting:
-            dial()
+            dialBeside()
         case .idle, .handshaking, .linked, .stopped:
             break
         }
@@ -127,6 +142,7 @@ public final class Dialer: ConnectionOwner {
         eventLoop.preconditionInEventLoop()
         let previous = state
         state = .stopped
+        repetition?.cancel()
         switch previous {
         case .handshaking(let handler): handler.abandon(.stopped)
         case .linked: link?.closeAtOnce(.stopped)
@@ -138,10 +154,26 @@ public final class Dialer: ConnectionOwner {
     // MARK: Dialling
 
     private func dial() {
-        state = .connecting
-        attempt += 1
-        let attempt = attempt
         candidates = []
+        state = .connecting
+        attempt()
+    }
+
+    /// Makes another attempt: the first that is answered counts.
+    private func dialBeside() {
+        if attempts < Self.mostAttempts { attempt() } else { repeatLater() }
+    }
+
+    private func repeatLater() {
+        repetition?.cancel()
+        repetition = configuration.repeatPause.map { pause in
+            eventLoop.assumeIsolated().scheduleTask(in: TimeAmount(pause)) {
+                if case .connecting = self.state { self.dialBeside() }
+            }
+        }
+    }
+
+    private func attempt() {
         let bound = NIOLoopBound(self, eventLoop: eventLoop)
         var bootstrap = ClientBootstrap(group: eventLoop)
             .connectTimeout(TimeAmount(configuration.limits.connectTimeout))
@@ -160,12 +192,23 @@ public final class Dialer: ConnectionOwner {
         bootstrap = bootstrap.channelInitializer { channel in
             channel.eventLoop.makeCompletedFuture { try bound.value.take(channel) }
         }
+        attempts += 1
+        repeatLater()
         connect(bootstrap)
             .assumeIsolated()
-            .whenFailure { error in
-                guard case .connecting = self.state, attempt == self.attempt else { return }
-                self.failed(.unreachable(Self.sentence(for: error)))
+            .whenComplete { result in
+                self.attempts -= 1
+                guard case .connecting = self.state, case .failure(let error) = result else { return }
+                self.attemptFailed(.unreachable(Self.sentence(for: error)))
             }
+    }
+
+    /// Goes on while another attempt is under way, and tells of those that failed no more often than if there were one at a time.
+    private func attemptFailed(_ reason: ConnectionRefusal) {
+        guard attempts > 0 else { return failed(reason) }
+        let now = NIODeadline.now()
+        if let toldAt, now - toldAt < TimeAmount(configuration.limits.connectTimeout) { return }
+        tell(reason)
     }
 
     /// Connects. An address is not looked up like a name: that takes another thread, which may outlive the event loop.
@@ -196,12 +239,18 @@ public final class Dialer: ConnectionOwner {
 
     private func failed(_ reason: ConnectionRefusal, remoteAddress: String = "") {
         if case .stopped = state { return }
+        repetition?.cancel()
+        tell(reason, remoteAddress)
+        dialLater()
+    }
+
+    private func tell(_ reason: ConnectionRefusal, _ remoteAddress: String = "") {
+        toldAt = .now()
         delegate?.connectionRefused(
             at: .dialer(configuration.peer),
             remoteAddress: remoteAddress.isEmpty ? "\(configuration.host):\(configuration.port)" : remoteAddress,
             reason: reason
         )
-        dialLater()
     }
 
     private func dialLater() {
@@ -229,6 +278,7 @@ public final class Dialer: ConnectionOwner {
             return handler.abandon(.stopped)
         }
         candidates = []
+        repetition?.cancel()
         state = .handshaking(handler)
     }
 

@@ -141,8 +141,8 @@ public struct TransportLimits: Sendable {
 
     /// How long a dialled connection may take until the other end's operating system has answered.
     ///
-    /// One second: a first packet that was lost is sent again by a new attempt, since the operating system repeats it in ever longer
-    /// pauses.
+    /// One second: a first packet that was lost is sent again by a new attempt (see also ``Dialer/Configuration/repeatPause``), since the
+    /// operating system repeats it in ever longer pauses.
     public let connectTimeout: Duration
 
     /// How long the other end's operating system may leave unacknowledged what it was sent, or refuse to take more, before

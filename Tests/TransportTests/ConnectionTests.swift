@@ -1,5 +1,6 @@
 import Cryptography
 import NIOCore
+import NIOPosix
 import Testing
 
 @testable import Transport
@@ -283,6 +284,46 @@ struct ConnectionTests {
         #expect(dialer.link === client.opened.first)
         #expect(client.closed.isEmpty)
         try await fixture.stop()
+    }
+
+    @LoopActor @Test func `While nobody answers a dialer makes a few attempts at a time`() async throws {
+        // Once its queue of connections is full, packets that open one are dropped without a word.
+        let silent = try await ServerBootstrap(group: LoopActor.loop)
+            .serverChannelOption(.backlog, value: 1)
+            .serverChannelOption(.autoRead, value: false)
+            .bind(host: "127.0.0.1", port: 0).get()
+        let port = try #require(silent.localAddress?.port)
+        var filling: [any Channel] = []
+        while let channel = try? await ClientBootstrap(group: LoopActor.loop).connectTimeout(.milliseconds(300))
+            .connect(host: "127.0.0.1", port: port).get()
+        {
+            filling.append(channel)
+        }
+        let fixture = try Fixture()
+        let client = fixture.client
+        let limits = TransportLimits(connectTimeout: .seconds(1))
+        let dialer = try fixture.dial(port, limits: limits, repeatPause: .milliseconds(1))
+        var most = 0
+        let told = NIODeadline.now()
+        while client.refusals.count < 3 {
+            most = max(most, dialer.attempts)
+            try await Task.sleep(for: .milliseconds(1))
+        }
+        #expect(most == Dialer.mostAttempts)
+        // However many there were, it told of one in each time that one may take.
+        #expect(NIODeadline.now() - told >= .seconds(3))
+        #expect(client.refusals == Array(repeating: .unreachable("connecting took too long"), count: 3))
+        for channel in filling { try await channel.close().get() }
+        try await silent.close().get()
+        // Nobody listens any more: it waits, and dials again.
+        await client.wait { client.refusals.last != client.refusals.first }
+        dialer.stop()
+        let listening = try Fixture(port: port)
+        _ = try await listening.start()
+        try fixture.dial(port, repeatPause: .milliseconds(1))
+        await client.wait { client.opened.count == 1 }
+        try await fixture.stop()
+        try await listening.stop()
     }
 
     @LoopActor @Test func `Both ends find out when the other one is gone without a word`() async throws {

@@ -234,6 +234,7 @@ final class Fixture {
         purpose: EndpointPurpose = .clients,
         limits: TransportLimits = .standard,
         backOff: BackOff = BackOff(shortest: .milliseconds(1), longest: .milliseconds(20)),
+        repeatPause: Duration? = nil,
         recorder: Recorder? = nil
     ) throws -> Dialer {
         let local = try local ?? cluster.local(identity)
@@ -245,7 +246,8 @@ final class Fixture {
                 keys: try cluster.known(.replica(0), by: local),
                 purpose: purpose,
                 limits: limits,
-                backOff: backOff
+                backOff: backOff,
+                repeatPause: repeatPause
             ),
             local: local,
             eventLoop: LoopActor.loop,
