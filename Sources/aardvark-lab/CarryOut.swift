@@ -30,9 +30,10 @@ extension AttackPlan {
         let work = Task { () async throws -> AttackResults in
             var line = LiveLine()
             defer { line.clear() }
-            return try await run { text in
-                if Console.errorIsTerminal { line.show(text) } else { Console.note(text) }
-            }
+            return try await run(
+                onProgress: { if Console.errorIsTerminal { line.show($0) } else { Console.note($0) } },
+                onRun: { try Self.write(try $0.json(), to: resultsPath) }
+            )
         }
         let watching = Task { for await _ in signals { work.cancel() } }
         defer { watching.cancel() }
@@ -43,18 +44,25 @@ extension AttackPlan {
             throw OperatorError(.unavailable, "stopped before the first run was over; all processes are ended")
         }
         let contents = try results.json()
-        try FileAccess.create(
-            resultsPath,
-            what: "results file",
-            mode: 0o644,
-            contents: String(decoding: contents, as: UTF8.self)
-        )
+        try Self.write(contents, to: resultsPath)
         let report = AttackReport(results)
         try report.write(to: output)
         print(json ? String(decoding: contents, as: UTF8.self) : text(report))
         if !report.passed { throw ExitCode(3) }
         if let stopped = results.stopped {
             throw OperatorError(.unavailable, "not all runs took place: \(stopped); \(output) has what they showed")
+        }
+    }
+
+    /// The results so far replace those before them at once.
+    private static func write(_ contents: [UInt8], to path: String) throws {
+        do {
+            try Data(contents).write(to: URL(filePath: path), options: .atomic)
+        } catch {
+            throw OperatorError(
+                .cannotCreate,
+                "\(path): the results file cannot be written: \(FileAccess.reason(of: error))"
+            )
         }
     }
 }

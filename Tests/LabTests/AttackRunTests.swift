@@ -21,7 +21,7 @@ import Testing
         plan.phases = AttackPlan.phases(attackSeconds: 1)
         plan.repeats = 1
         plan.clients = 2
-        return try await plan.run { _ in }
+        return try await plan.run(onProgress: { _ in })
     }
 
     @Test func `a run with a silent replica counts every second and every client, and all oracles hold`() async throws {
@@ -94,14 +94,18 @@ import Testing
             untilSaying: "aardvark-big-mac-2  1/"
         )
         let lab = started.process
+        let path = "\(directory)/results.json"
+        func results() throws -> AttackResults {
+            try AttackResults(json: Array(Data(contentsOf: URL(filePath: path))), path: path)
+        }
+        #expect(try results().stopped == "it did not come to its end, after 1 of 2 runs")
         kill(lab.processIdentifier, SIGINT)
         _ = try started.progress.fileHandleForReading.readToEnd()
         lab.waitUntilExit()
         #expect(lab.terminationStatus == 69)
         #expect(!EmulationLeftovers.found().contains(lab.processIdentifier))
 
-        let path = "\(directory)/results.json"
-        let results = try AttackResults(json: Array(Data(contentsOf: URL(filePath: path))), path: path)
+        let results = try results()
         #expect(results.stopped == "it was interrupted, after 1 of 2 runs")
         #expect(try FileManager.default.contentsOfDirectory(atPath: directory).allSatisfy { !$0.contains("big-mac-2") })
         let emulation = results.settings.emulation

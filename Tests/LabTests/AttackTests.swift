@@ -157,7 +157,7 @@ import Testing
         var plan = AttackPlan(programs: "/nowhere", output: directory, command: "")
         plan.profiles = [try #require(AttackProfiles.named("partition-3-1"))]
         plan.emulation = .never
-        let error = await #expect(throws: OperatorError.self) { try await plan.run { _ in } }
+        let error = await #expect(throws: OperatorError.self) { try await plan.run(onProgress: { _ in }) }
         #expect(error?.sentence.contains("partition-3-1") == true)
         #expect(!FileManager.default.fileExists(atPath: directory))
     }

@@ -75,9 +75,14 @@ package struct AttackPlan: Sendable {
     /// Runs everything, one run after the other; protocols take turns, so that a machine that drifts hits all of them. When the task is
     /// cancelled, or a run cannot begin, the results are those of the runs until then, and say so.
     ///
-    /// - Parameter onProgress: Told once a second how it goes, in one line.
-    /// - Throws: Why nothing could be run; `CancellationError` when the task is cancelled before the first run is over.
-    package func run(onProgress: @escaping (String) -> Void) async throws -> AttackResults {
+    /// - Parameters:
+    ///   - onProgress: Told once a second how it goes, in one line.
+    ///   - onRun: Given the results so far after each run, so that they outlive this process. Says that not all runs took place.
+    /// - Throws: Why nothing could be run; `CancellationError` when the task is cancelled before the first run is over; what `onRun` throws.
+    package func run(
+        onProgress: @escaping (String) -> Void,
+        onRun: (AttackResults) throws -> Void = { _ in }
+    ) async throws -> AttackResults {
         guard let size = ClusterSize(replicas: replicas) else {
             throw OperatorError(.usage, "a cluster has 3f + 1 replicas (4, 7, 10, ...), not \(replicas)")
         }
@@ -92,10 +97,28 @@ package struct AttackPlan: Sendable {
         try FileAccess.createDirectory(output, mode: 0o755)
         let startedAt = Date.now.ISO8601Format()
         let machine = Self.machine
+        let planned = profiles.reduce(0) { $0 + repeats * variants(under: $1).count }
+        let results = { (runs: [AttackResults.Run], stopped: String?) in
+            AttackResults(
+                startedAt: startedAt,
+                machine: machine,
+                commit: CheckedOutCommit.of(programs),
+                command: command,
+                settings: settings(size, machines.record),
+                profiles: profiles.map {
+                    AttackResults.ProfileNote(name: $0.name, culprit: $0.culprit.rawValue, summary: $0.summary)
+                },
+                runs: runs,
+                stopped: stopped.map { "\($0), after \(runs.count) of \(planned) runs" }
+            )
+        }
         var runs: [AttackResults.Run] = []
         var stopped: String?
         do {
-            try await run(on: machines, onProgress) { runs.append($0) }
+            try await run(on: machines, onProgress) { run in
+                runs.append(run)
+                try onRun(results(runs, "it did not come to its end"))
+            }
         } catch let error as CancellationError {
             guard !runs.isEmpty else { throw error }
             stopped = "it was interrupted"
@@ -103,25 +126,13 @@ package struct AttackPlan: Sendable {
             guard !runs.isEmpty else { throw error }
             stopped = error.sentence
         }
-        let planned = profiles.reduce(0) { $0 + repeats * variants(under: $1).count }
-        return AttackResults(
-            startedAt: startedAt,
-            machine: machine,
-            commit: CheckedOutCommit.of(programs),
-            command: command,
-            settings: settings(size, machines.record),
-            profiles: profiles.map {
-                AttackResults.ProfileNote(name: $0.name, culprit: $0.culprit.rawValue, summary: $0.summary)
-            },
-            runs: runs,
-            stopped: stopped.map { "\($0), after \(runs.count) of \(planned) runs" }
-        )
+        return results(runs, stopped)
     }
 
     private func run(
         on machines: Emulation,
         _ onProgress: @escaping (String) -> Void,
-        _ onRun: (AttackResults.Run) -> Void
+        _ onRun: (AttackResults.Run) throws -> Void
     ) async throws {
         for profile in profiles {
             for repetition in 1...repeats {
@@ -134,7 +145,7 @@ package struct AttackPlan: Sendable {
                         repetition: repetition,
                         onProgress: onProgress
                     )
-                    onRun(try await run.run())
+                    try onRun(try await run.run())
                 }
             }
         }
