@@ -35,6 +35,8 @@ extension Replica {
         reads.add(to: &footprint, limits)
         clients.add(to: &footprint, limits)
         checkpoints.add(to: &footprint, limits)
+        past.add(to: &footprint, limits)
+        missed.add(to: &footprint, limits, replicas: replicas)
         primaryWatch?.add(to: &footprint, limits)
         let accusable = replicas + Self.mostAccusedClients
         footprint.add("parties that evidence accuses", admission?.accusedParties ?? 0, atMost: accusable)

@@ -70,6 +70,7 @@ extension Replica {
             effects.append(.send(.checkpoint(Unverified(checkpoint)), to: recipient, after: logPosition))
         }
         guard sequence < log.high else { return }
+        if recipient != .others, sayPast(after: sequence, to: recipient, into: &effects) { return }
         let wasPrimary = logView.primary(in: configuration.size) == configuration.replica
         var next = max(sequence, log.low).next
         var left = configuration.limits.catchUpBatches
@@ -103,6 +104,20 @@ extension Replica {
             }
             next = next.next
         }
+    }
+
+    /// Says which batches below the low water mark follow one.
+    ///
+    /// - Returns: Whether there are more of them, so that what is in the log is of no use yet.
+    private func sayPast(
+        after sequence: SequenceNumber,
+        to recipient: Recipient,
+        into effects: inout [Effect]
+    ) -> Bool {
+        let foundation = foundation(logPosition, unless: .saysCommittedTooEarly)
+        let following = past.committed(after: sequence, atMost: configuration.limits.pastBatchesPerAnswer)
+        for committed in following { effects.append(.send(.committed(committed), to: recipient, after: foundation)) }
+        return following.last.map { $0.sequence < past.last } ?? false
     }
 
     /// A batch was executed, or a checkpoint became stable: what is still owed has its whole time again.
@@ -150,8 +165,9 @@ extension Replica {
             || (learning != nil && learning?.bound == nil)
     }
 
-    /// Asks for the content of batches that NEW-VIEW chose, or that committed without it: the primary need not have sent it.
-    private func fetchBodies(into effects: inout [Effect]) {
+    /// Asks for the content of batches that were missed, that NEW-VIEW chose, or that committed without it: the primary need not have sent it.
+    private mutating func fetchBodies(into effects: inout [Effect]) {
+        fetchMissedFromAll(into: &effects)
         for sequence in log.sequences {
             var missing: Digest?
             if case .chosen(let digest) = log[sequence].proposal {
@@ -174,7 +190,7 @@ extension Replica {
         // Peers that have forgotten what is missing here have said which checkpoint is stable instead.
         if let stable = checkpoints.highestSigned, stable.sequence > executed { adopt(stable, into: &effects) }
         // After a crash in the middle of a state transfer, the mark has moved and the state has not come.
-        if executed < log.low, stateTarget == nil, let root = checkpoints.certificate.first?.root {
+        if executed < log.low, stateTarget == nil, !isRepeating, let root = checkpoints.certificate.first?.root {
             fetchState(log.low, root: root, into: &effects)
         }
         ask(.others, into: &effects)

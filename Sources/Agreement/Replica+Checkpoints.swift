@@ -11,6 +11,7 @@ extension Replica {
         now: ClockReading,
         into effects: inout [Effect]
     ) {
+        guard sequence > log.low else { return repeatedCheckpoint(sequence, root: root, into: &effects) }
         checkpoints.setOwnRoot(root, at: sequence)
         let own = checkpoint(root, at: sequence)
         checkpoints.add(own, low: log.low)
@@ -87,6 +88,7 @@ extension Replica {
         case .diverged:
             // What this replica executed is not what the others did. Its marks stay, and once the others are beyond them it fetches
             // their state.
+            hasDiverged = true
             effects.append(.note(.diverged(sequence)))
         case .ahead(let stable):
             // Within the marks this replica may still come so far itself; if it does not, the stall timer adopts it.
@@ -101,6 +103,7 @@ extension Replica {
 
     private mutating func advanceLog(_ stable: CheckpointTracker.Stable, into effects: inout [Effect]) {
         checkpoints.stabilise(stable.sequence, certificate: stable.certificate)
+        keepPast(upTo: stable.sequence)
         log.truncate(to: stable.sequence)
         awaiting.removeAll { $0 <= stable.sequence }
         progressed()
@@ -109,11 +112,13 @@ extension Replica {
         effects.append(.note(.stable(stable.sequence)))
     }
 
-    /// Takes a stable checkpoint whose state is not here: votes go on from it, and the state is fetched.
+    /// Takes a stable checkpoint whose state is not here: votes go on from it, and the state is fetched, unless executing what was
+    /// missed is enough.
     mutating func adopt(_ stable: CheckpointTracker.Stable, into effects: inout [Effect]) {
         guard stable.sequence > log.low else { return }
         advanceLog(stable, into: &effects)
         guard executed < stable.sequence || stateTarget != nil else { return }
+        if isRepeating { return executeNext(into: &effects) }
         fetchState(stable.sequence, root: stable.root, into: &effects)
         // What the others went on to before this replica's marks moved: by the time the state is here, they have forgotten it.
         ask(.others, into: &effects)
@@ -143,6 +148,8 @@ extension Replica {
         guard let target = stateTarget, sequence <= target, sequence > executed else { return }
         invariant(executing == nil && tentative == nil, "state was installed under an execution")
         stateTarget = nil
+        hasDiverged = false
+        missed = MissedBatches()
         executed = sequence
         let restored = clients.restore(records)
         agreedTime = restored.time
@@ -156,13 +163,13 @@ extension Replica {
         if executing == nil, highestNamed > executed { ask(.others, into: &effects) }
     }
 
-    /// While an earlier state was fetched, the others have come so far that they have forgotten what follows it. What differs from theirs
-    /// now was written meanwhile, so it is soon fetched: the last of these fetches takes less time than the others need for the batches
+    /// While an earlier state was fetched, the others have come further. Either they still have the batches that follow it, or what differs
+    /// from their state now was written meanwhile, so it is soon fetched: the last of these fetches takes less time than the others need for the batches
     /// between the marks.
     private mutating func goOnFetching(into effects: inout [Effect]) {
         if let newest = checkpoints.highestSigned, newest.sequence > log.low {
             adopt(newest, into: &effects)
-        } else if let root = checkpoints.certificate.first?.root {
+        } else if !isRepeating, let root = checkpoints.certificate.first?.root {
             fetchState(log.low, root: root, into: &effects)
         }
     }

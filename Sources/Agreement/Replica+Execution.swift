@@ -32,8 +32,8 @@ extension Replica {
     /// prepared.
     mutating func executeNext(into effects: inout [Effect]) {
         let sequence = executed.next
-        guard executing == nil, log.contains(sequence) else { return }
-        if let batch = log[sequence].committed {
+        guard executing == nil else { return }
+        if let batch = nextCommitted {
             if let done = tentative {
                 if done.digest == batch.digest || isMutated(.keepsTentativeState) {
                     return confirm(done, into: &effects)
@@ -49,7 +49,8 @@ extension Replica {
                 if request.kind == .administration { administration.append(clients.administer(request)) }
             }
             execute(effective, administration, of: batch, at: sequence, isTentative: false, into: &effects)
-        } else if configuration.switches.tentativeExecution, isActive, tentative == nil, log[sequence].isPrepared,
+        } else if configuration.switches.tentativeExecution, isActive, tentative == nil, log.contains(sequence),
+            log[sequence].isPrepared,
             let batch = log[sequence].accepted?.batch,
             // Who the clients are changes for good or not at all.
             !batch.requests.contains(where: { $0.kind == .administration })
@@ -80,7 +81,7 @@ extension Replica {
             requests: requests,
             isTentative: isTentative
         )
-        let prepared = log[sequence].preparedPosition
+        let prepared = log.contains(sequence) ? log[sequence].preparedPosition : .start
         executedPosition = max(executedPosition, prepared)
         let position = foundation(prepared, unless: .repliesTooEarly)
         executing = BatchUnderExecution(
@@ -228,6 +229,7 @@ extension Replica {
         effects.append(.note(.executed(sequence, requests: requests.count, operations: operations)))
         noteExecuted(execution, operations: operations)
         executed = sequence
+        noteRepeated(sequence, into: &effects)
         isBehind = false
         // The view works, so the next suspicion starts from T again.
         if isActive { viewChangeDoublings = 0 }

@@ -293,7 +293,8 @@ extension Replica {
     mutating func onFetch(_ fetch: Fetch, from peer: ReplicaID, now: ClockReading, into effects: inout [Effect]) {
         switch fetch.subject {
         case .batch(let sequence, let digest):
-            guard log.contains(sequence), let batch = log[sequence].body(digest), digest != .zero else { break }
+            let held = log.contains(sequence) ? log[sequence].body(digest) : past.batch(sequence, digest)
+            guard let batch = held, digest != .zero else { break }
             let body = BatchBody(sequence: sequence, batch: batch)
             answer(.batch(body), to: peer, after: .start, now: now, into: &effects)
             return
@@ -315,7 +316,10 @@ extension Replica {
 
     mutating func onBatch(_ body: BatchBody, now: ClockReading, into effects: inout [Effect]) {
         let digest = body.batch.digest
-        guard log.contains(body.sequence) else { return drop(.uselessFetch, into: &effects) }
+        guard log.contains(body.sequence) else {
+            if takeMissed(body, into: &effects) { return askAgainSoon(now) }
+            return drop(.uselessFetch, into: &effects)
+        }
         if case .chosen(let wanted) = log[body.sequence].proposal, wanted == digest || isMutated(.takesAnyBody) {
             fill(PrePrepare(view: logView, sequence: body.sequence, batch: body.batch), into: &effects)
         } else if committedDigest(body.sequence) == digest, log[body.sequence].body(digest) == nil {

@@ -295,6 +295,7 @@ extension Replica {
     /// A peer says what committed. A replica that the primary leaves out, while f others are silent, hears too few COMMITs for ever, and
     /// one that was away through a view change hears those of other views.
     mutating func onCommitted(_ committed: Committed, from peer: ReplicaID, into effects: inout [Effect]) {
+        guard committed.sequence > log.low else { return onPastCommitted(committed, from: peer, into: &effects) }
         guard isInWindow(committed.sequence) else { return drop(.outsideWindow, into: &effects) }
         let wasCommitted = committedDigest(committed.sequence) != nil
         guard log[committed.sequence].saidCommitted.add(committed.digest, from: peer) else {

@@ -67,10 +67,10 @@ extension Replica {
         suspect(.requestTimer, now: now, into: &effects)
     }
 
-    /// While it fetches a state this replica cannot tell whether what it watches was executed. As long as the others certify checkpoints,
+    /// While it lacks a stable checkpoint's state this replica cannot tell whether what it watches was executed. As long as the others certify checkpoints,
     /// they serve, and it waits; when they do not, they may need its VIEW-CHANGE.
     private mutating func waitWhileFetching(_ now: ClockReading) -> Bool {
-        guard stateTarget != nil, highestCertified > certifiedWhenWatched else { return false }
+        guard executed < log.low, highestCertified > certifiedWhenWatched else { return false }
         certifiedWhenWatched = highestCertified
         requestDeadline = now.monotonic.advanced(byNanoseconds: viewTimeout)
         return true

@@ -162,7 +162,7 @@ extension Replica {
             return
         }
         var next = clients.longestWaiting().map(Watch.request)
-        if next == nil, highestProposed > executed, stateTarget == nil { next = .batch(executed.next) }
+        if next == nil, highestProposed > executed, executed >= log.low { next = .batch(executed.next) }
         guard next != watched else { return }
         if suspicion?.reason == .requestTimer { suspicion = nil }
         watched = next

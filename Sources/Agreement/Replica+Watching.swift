@@ -167,7 +167,7 @@ extension Replica {
             primaryWatch?.committed = committed
             primaryWatch?.monitor.committed(through: committed, now: now.monotonic)
         }
-        primaryWatch?.monitor.setSuspended(stateTarget != nil, now: now.monotonic)
+        primaryWatch?.monitor.setSuspended(executed < log.low, now: now.monotonic)
         primaryWatch?.monitor.stable(high: log.high, now: now.monotonic)
         showExecuted(now)
         guard let suspicion = primaryWatch?.monitor.suspicion else { return }

@@ -89,6 +89,12 @@ public struct Replica: ~Copyable {
 
     /// The stable checkpoint whose state is being fetched.
     var stateTarget: SequenceNumber?
+    /// What peers that missed a moment may ask for.
+    var past = PastBatches()
+    /// What this replica has missed, when it is little.
+    var missed = MissedBatches()
+    /// Whether this replica's state is not what a quorum has signed, so that only another one helps.
+    var hasDiverged = false
 
     /// The primary's: the number of its next proposal.
     var nextSequence = SequenceNumber(1)
@@ -188,7 +194,8 @@ public struct Replica: ~Copyable {
         let ofRequests = Self.earlier(Self.earlier(requestDeadline, requestFetch), suspicion?.nextAsk)
         let ofViewChanges = Self.earlier(newViewDeadline, viewChangeResend)
         let others = Self.earlier(ofRequests, ofViewChanges)
-        return Self.earlier(Self.earlier(stallDeadline, primaryWatch?.deadline), others)
+        let ofWatch = Self.earlier(primaryWatch?.deadline, missedDeadline)
+        return Self.earlier(Self.earlier(stallDeadline, ofWatch), others)
     }
 
     private static func earlier(_ first: Instant?, _ second: Instant?) -> Instant? {
@@ -242,6 +249,7 @@ public struct Replica: ~Copyable {
         judgePrimary(now: now, into: &effects)
         watchForStall(now)
         watchRequests(now)
+        pursueMissed(now: now, into: &effects)
         pursueSuspicion(now: now, into: &effects)
     }
 
@@ -261,6 +269,7 @@ public struct Replica: ~Copyable {
         if let due = requestFetch, due <= now.monotonic {
             fetchRequests(into: &effects)
         }
+        pursueMissed(now: now, into: &effects)
         onRequestTimer(now: now, into: &effects)
         passWatchTime(now: now, into: &effects)
         watchForStall(now)

@@ -22,7 +22,7 @@ struct FloodWatchTests {
     init() throws {
         size = try #require(ClusterSize(replicas: 4))
         let limits = Limits()
-        expected = 4 * limits.catchUpBatches
+        expected = 4 * limits.catchUpBatches + limits.pastBatchesPerAnswer
         var flooding = RobustnessLimits().flooding
         flooding.offenceBudget = UInt64(budget)
         watch = FloodWatch(size: size, replica: ReplicaID(0), limits: limits, flooding: flooding)

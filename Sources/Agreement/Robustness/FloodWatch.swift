@@ -23,7 +23,7 @@ package struct FloodWatch: Sendable {
     /// Makes a watch that has seen nothing: no peer is connected.
     package init(size: ClusterSize, replica: ReplicaID, limits: Limits, flooding: RobustnessLimits.Flooding) {
         floodGuard = FloodGuard(size: size, replica: replica, window: limits.logWindow, limits: flooding)
-        repetitions = 4 * limits.catchUpBatches
+        repetitions = 4 * limits.catchUpBatches + limits.pastBatchesPerAnswer
         expected = Array(repeating: 0, count: size.replicas)
         offencesOfPeer = Array(repeating: 0, count: size.replicas)
         for peer in size.members where peer != replica { _ = floodGuard.setDown(peer, true) }

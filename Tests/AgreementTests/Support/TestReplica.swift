@@ -437,6 +437,7 @@ extension Limits {
         var limits = Limits()
         limits.checkpointInterval = 4
         limits.logWindow = 8
+        limits.pastBatches = 0
         return limits
     }
 }
