@@ -11,6 +11,7 @@ struct DurabilityTests {
         var tuning = ClusterFile.Tuning()
         tuning.checkpointInterval = 4
         tuning.window = 8
+        tuning.pastBatches = 0
         return tuning
     }()
 

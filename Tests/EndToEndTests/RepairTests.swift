@@ -6,7 +6,11 @@ import Testing
 struct RepairTests {
     @Test func `A replica whose store is damaged, lost or old comes back by the others' state`() async throws {
         try await Workspace.with { workspace in
-            let cluster = try await LocalCluster.create(in: workspace, durability: "process-crash")
+            let cluster = try await LocalCluster.create(
+                in: workspace,
+                durability: "process-crash",
+                tuning: ["pastBatches: 0"]
+            )
             var replicas = try (0..<4).map { try cluster.startReplica($0, creates: true) }
             try await cluster.status(that: "a whole cluster") { $0.isWhole }
             let load = try workspace.startWatched(

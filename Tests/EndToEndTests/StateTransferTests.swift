@@ -10,7 +10,11 @@ struct StateTransferTests {
 
     @Test func `A fetch of the state goes on after the end of who fetches, and of who is asked`() async throws {
         try await Workspace.with { workspace in
-            let cluster = try await LocalCluster.create(in: workspace, durability: "process-crash")
+            let cluster = try await LocalCluster.create(
+                in: workspace,
+                durability: "process-crash",
+                tuning: ["pastBatches: 0"]
+            )
             var replicas = try (0..<4).map { try Self.start($0, of: cluster, "--create") }
             try await cluster.status(that: "a whole cluster") { $0.isWhole }
             let target = try await Self.fill(cluster)

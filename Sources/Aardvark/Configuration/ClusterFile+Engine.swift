@@ -43,6 +43,7 @@ extension ClusterFile.Tuning {
         limits.pipelineDepth = pipelineDepth
         limits.checkpointInterval = checkpointInterval
         limits.logWindow = window
+        limits.pastBatches = pastBatches
         limits.clientWindow = clientWindow
         limits.viewChangeNanoseconds = UInt64(requestTimeoutMilliseconds) * 1_000_000
         return limits

@@ -16,6 +16,10 @@ extension ClusterFile {
         /// L: how far the high water mark is above the low one, in batches; a multiple of K (PBFT section 4.3).
         public var window = 256
 
+        /// How many executed batches below the low water mark are kept for replicas that missed them, 32 MiB at the most; with 0 such a
+        /// replica fetches the state.
+        public var pastBatches = 16_384
+
         /// How many requests one client may have outstanding (Aardvark's rule is 1; a window serves gateways).
         public var clientWindow = 64
 
@@ -68,6 +72,12 @@ extension ClusterFile {
             path: \.window,
             range: 2...131_072,
             comment: "L: batches between the water marks, a multiple of K"
+        ),
+        TuningField(
+            name: "pastBatches",
+            path: \.pastBatches,
+            range: 0...65_536,
+            comment: "older batches kept for replicas that missed them"
         ),
         TuningField(
             name: "clientWindow",

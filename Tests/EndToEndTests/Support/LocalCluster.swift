@@ -12,7 +12,8 @@ struct LocalCluster {
         in workspace: Workspace,
         protocolName: String = "pbft",
         replicas: Int = 4,
-        durability: String = "none"
+        durability: String = "none",
+        tuning: [String] = []
     ) async throws -> LocalCluster {
         let output = try await workspace.succeed(
             "init",
@@ -29,6 +30,13 @@ struct LocalCluster {
         )
         let size = "\(replicas) replicas (tolerating \((replicas - 1) / 3) faulty)"
         #expect(output.contains("\(size), 8 clients, \(protocolName); keys in cluster/keys"))
+        if !tuning.isEmpty {
+            let path = workspace.path(file)
+            let settings = "\ntuning:\n" + tuning.map { "  \($0)\n" }.joined()
+            let text = try String(contentsOfFile: path, encoding: .utf8)
+            #expect(text.contains("\n# tuning:\n"))
+            try text.replacing("\n# tuning:\n", with: settings).write(toFile: path, atomically: false, encoding: .utf8)
+        }
         return LocalCluster(workspace: workspace)
     }
 
