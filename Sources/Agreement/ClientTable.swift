@@ -111,7 +111,9 @@ struct ClientTable: Sendable {
     var entries: [ClientEntry] = []
     /// The place of each client, administrator and removed client.
     var index: [ClientID: Int] = [:]
-    private var queue = FirstInFirstOut<Int>()
+    var queue = FirstInFirstOut<Int>()
+    /// The clients whose next request is long.
+    var longQueue = LongQueue()
     private var watched = FirstInFirstOut<Int>()
 
     init(clients: [ClientKey], limits: Limits, mutations: Mutations = Mutations()) {
@@ -137,7 +139,7 @@ struct ClientTable: Sendable {
     }
 
     /// How many clients have a request to propose.
-    var queuedClients: Int { queue.count }
+    var queuedClients: Int { queue.count + longQueue.count }
 
     /// The cheap tests of a request that come before any cryptography (2 x W numbers ahead are taken, because a client goes on when
     /// f + 1 replicas have answered, which this one may not be among).
@@ -336,6 +338,7 @@ struct ClientTable: Sendable {
     mutating func enterView(chosen batches: [Batch]) {
         forgetForwards()
         queue = FirstInFirstOut<Int>()
+        longQueue = LongQueue()
         for position in entries.indices {
             entries[position].isQueued = false
             entries[position].isOpeningProposed = false
@@ -374,37 +377,7 @@ struct ClientTable: Sendable {
         queue.append(position)
     }
 
-    /// Takes the requests of the next batch: one of each waiting client in turn, each client's in its own order, so that no client can
-    /// fill batches alone.
-    ///
-    /// - Parameters:
-    ///   - requests: The most requests.
-    ///   - bytes: The most bytes of them; a single longer one is taken alone.
-    mutating func takeBatch(requests limit: Int, bytes byteLimit: Int) -> [Request] {
-        var batch: [Request] = []
-        var bytes = 0
-        while batch.count < limit, let position = queue.first {
-            guard let request = nextToPropose(position) else {
-                queue.removeFirst()
-                entries[position].isQueued = false
-                continue
-            }
-            if !batch.isEmpty, bytes + request.bytes.count > byteLimit { break }
-            queue.removeFirst()
-            entries[position].isQueued = false
-            if request.kind == .openSession {
-                entries[position].isOpeningProposed = true
-            } else {
-                entries[position].nextProposal += 1
-            }
-            batch.append(request)
-            bytes += request.bytes.count
-            enqueueIfReady(position)
-        }
-        return batch
-    }
-
-    private func nextToPropose(_ position: Int) -> Request? {
+    func nextToPropose(_ position: Int) -> Request? {
         let entry = entries[position]
         if let opening = entry.opening, !entry.isOpeningProposed { return opening.value }
         return entry.pending(RequestNumber(entry.nextProposal))?.value
@@ -501,6 +474,6 @@ struct ClientTable: Sendable {
         )
         footprint.add("bytes counted wrongly", entries.count { $0.heldBytes != $0.pendingBytes }, atMost: 0)
         footprint.add("replies to a client", entries.map(\.replies.count).max() ?? 0, atMost: window)
-        footprint.add("clients in a queue", max(queue.count, watched.count), atMost: entries.count)
+        footprint.add("clients in a queue", max(queue.count + longQueue.count, watched.count), atMost: entries.count)
     }
 }

@@ -67,6 +67,10 @@ public struct Limits: Hashable, Sendable {
     public var batchRequests = 1024
     /// The most bytes of requests in one batch; a single longer request still makes a batch of its own.
     public var batchBytes = 1 << 20
+    /// Requests of more bytes than this are long: each counts as one for each so many bytes, since it costs everybody as much time.
+    public var longRequestBytes = 8 << 10
+    /// How many bytes of long requests of one client are ordered in a second at least, whatever others ask for.
+    public var longRequestBytesPerSecond = 1 << 20
     /// W: how many replies of a client are kept, and how many requests it may have outstanding.
     public var clientWindow = 64
     /// The most clients and administrators that are known, clients that were removed included.
@@ -128,6 +132,9 @@ public struct Limits: Hashable, Sendable {
         }
         if batchBytes < 1 || batchBytes > MessageLimits.batchBytes - (1 << 20) {
             return "a batch must have 1 byte to 2 MiB of requests"
+        }
+        if longRequestBytes < 1 || longRequestBytesPerSecond < 1 << 10 {
+            return "long requests must have more than 1 byte, and 1 KiB of them must be ordered in a second"
         }
         if clientWindow < 1 || clientWindow > 64 { return "the client window must be 1 to 64 requests" }
         if identities < 1 || identities > 1 << 20 { return "1 to 1048576 clients and administrators must be known" }

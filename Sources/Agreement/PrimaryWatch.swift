@@ -78,9 +78,10 @@ struct PrimaryWatch: Sendable {
     // MARK: Requests
 
     /// A client's next request waits here; the primary should have it from the client as well.
-    mutating func handOverLater(_ client: ClientID, now: Instant) {
+    mutating func handOverLater(_ client: ClientID, patience: UInt64, now: Instant) {
         guard clientsToHandOver.insert(client).inserted else { return }
-        toHandOver.append((client, now.advanced(byNanoseconds: monitor.fairnessDelay)))
+        let due = now.advanced(byNanoseconds: monitor.fairnessDelay).advanced(byNanoseconds: patience)
+        toHandOver.append((client, due))
     }
 
     /// The next client whose request the primary should have proposed by now.

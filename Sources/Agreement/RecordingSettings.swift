@@ -54,6 +54,8 @@ enum RecordingSettings {
         Setting("pipeline_depth", count: \.pipelineDepth),
         Setting("batch_requests", count: \.batchRequests),
         Setting("batch_bytes", count: \.batchBytes),
+        Setting("long_request_bytes", count: \.longRequestBytes),
+        Setting("long_request_bytes_per_second", count: \.longRequestBytesPerSecond),
         Setting("client_window", count: \.clientWindow),
         Setting("identities", count: \.identities),
         Setting("client_pending_bytes", count: \.clientPendingBytes),

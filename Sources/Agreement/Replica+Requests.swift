@@ -46,7 +46,11 @@ extension Replica {
             // A client that sends a request again to a backup has waited too long for the primary.
             if noteAskedAgain(known.value) { return }
             if case .client = source, isActive, !isPrimary {
-                forward(known, now: now, into: &effects)
+                if configuration.limits.turns(of: known.value) > 0 {
+                    handOver(known, now: now, into: &effects)
+                } else {
+                    forward(known, now: now, into: &effects)
+                }
             } else {
                 drop(.duplicateRequest, into: &effects)
             }
@@ -156,11 +160,17 @@ extension Replica {
         let limits = configuration.limits
         while isPrimary, clients.queuedClients > 0, log.contains(nextSequence), inFlight < limits.pipelineDepth {
             let most = min(mostProposed ?? limits.batchRequests, limits.batchRequests)
-            let requests = clients.takeBatch(requests: most, bytes: limits.batchBytes)
+            let requests = clients.takeBatch(
+                requests: most,
+                limits: limits,
+                isServing: lastShort > executed,
+                now: now.monotonic
+            )
             guard !requests.isEmpty else { return }
             proposedTime = max(now.wall, proposedTime, agreedTime)
             let batch = Batch(time: proposedTime, requests: requests)
             let prePrepare = PrePrepare(view: view, sequence: nextSequence, batch: batch)
+            if requests.contains(where: { limits.turns(of: $0) == 0 }) { lastShort = nextSequence }
             nextSequence = nextSequence.next
             effects.append(.note(.proposed(prePrepare.sequence, requests: requests.count)))
             primaryWatch?.monitor.proposed(prePrepare.sequence, now: now.monotonic)

@@ -168,10 +168,15 @@ extension Replica {
         watched = next
         certifiedWhenWatched = highestCertified
         hasWaitedAgain = false
-        isWatchedForwarded = configuration.switches.dissemination == .primary
-        // Where clients send to all, the primary may still lack what this replica has: it is handed that before it is suspected.
+        isWatchedForwarded = configuration.switches.dissemination == .primary && !isWatchedLong
+        // Where clients send to all, and where the request is long, the primary may still lack what this replica has: it is handed that before it is suspected.
         let first = isWatchedForwarded ? viewTimeout : viewTimeout / 4
         requestDeadline = next.map { _ in now.monotonic.advanced(byNanoseconds: first) }
+    }
+
+    private var isWatchedLong: Bool {
+        guard case .request(let name) = watched, let request = clients.pending(name) else { return false }
+        return configuration.limits.turns(of: request.value) > 0
     }
 
     /// When the request timer is this late, the replica itself was away: its process was stopped, or its machine slept. What came in the

@@ -72,12 +72,14 @@ extension Replica {
 
     // MARK: Requests
 
-    /// A checked request waits at a backup: the primary is handed it. Where clients send to all replicas, it gets it from here only if it
-    /// does not propose it soon.
+    /// A checked request waits at a backup: the primary is handed it. Where clients send to all replicas, and when it is long, the primary
+    /// gets it from here only if it does not propose it when it should: it most likely has it, and long ones from everybody are a flood.
     mutating func handOver(_ request: Verified<Request>, now: ClockReading, into effects: inout [Effect]) {
+        let patience = configuration.limits.patience(with: request.value)
         switch configuration.switches.dissemination {
-        case .primary: forward(request, now: now, into: &effects)
-        case .all: watchLater(request.value.client, now: now)
+        case .primary where patience == 0: forward(request, now: now, into: &effects)
+        case .primary: watchLater(request.value.client, patience: patience, now: now)
+        case .all: watchLater(request.value.client, patience: 0, now: now)
         }
     }
 
@@ -87,9 +89,9 @@ extension Replica {
         for request in clients.waiting { handOver(request, now: now, into: &effects) }
     }
 
-    private mutating func watchLater(_ client: ClientID, now: ClockReading) {
+    private mutating func watchLater(_ client: ClientID, patience: UInt64, now: ClockReading) {
         guard isActive, !isPrimary, clients.unproposedNext(of: client) != nil else { return }
-        primaryWatch?.handOverLater(client, now: now.monotonic)
+        primaryWatch?.handOverLater(client, patience: patience, now: now.monotonic)
     }
 
     /// The primary was handed a request: it is watched if it is its client's next executable one and no proposal has it.
@@ -99,7 +101,8 @@ extension Replica {
             next.value.session == request.session
         else { return }
         beginWatchIfNeeded(now)
-        primaryWatch?.monitor.forwarded(WatchedRequest(request), now: now.monotonic)
+        let patience = configuration.limits.patience(with: request)
+        primaryWatch?.monitor.forwarded(WatchedRequest(request), patience: patience, now: now.monotonic)
     }
 
     // MARK: Execution
@@ -148,7 +151,7 @@ extension Replica {
             case .primary:
                 if let next = clients.unproposedNext(of: client) { noteForwarded(next.value, now: now) }
             case .all:
-                watchLater(client, now: now)
+                watchLater(client, patience: 0, now: now)
             }
         }
     }

@@ -98,6 +98,8 @@ public struct Replica: ~Copyable {
 
     /// The primary's: the number of its next proposal.
     var nextSequence = SequenceNumber(1)
+    /// The primary's: the number of its last proposal with a request that is not long.
+    var lastShort = SequenceNumber.zero
     /// The primary's: the time of its last proposal.
     var proposedTime = Timestamp.zero
 

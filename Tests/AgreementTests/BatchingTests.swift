@@ -132,9 +132,76 @@ struct BatchingTests {
         #expect(replica.sentPrePrepares.map(Self.content) == [["1#1"], ["2#1"], ["3#1", "3#2"]])
     }
 
+    private static let long = String(repeating: "l", count: 64 << 10)
+    /// For how long one of those waits for others.
+    private static let patience: UInt64 = 63_000_000
+
+    @Test
+    func `long requests of one client wait while others' short ones are served, and no longer than their length says`()
+    {
+        let keys = Keys(clients: 2)
+        let replica = Self.primary(keys)
+        Self.open(replica)
+        for number: UInt64 in 1...3 { replica.receive(keys.request(1, number: number, [Self.long])) }
+        replica.receive(keys.request(2, number: 1))
+        replica.endTurn()
+        #expect(replica.sentPrePrepares.map(Self.content) == [["2#1"]])
+        // It is not executed yet: the long ones have not waited long enough.
+        replica.receive(keys.request(2, number: 2))
+        replica.time += Self.patience / 4
+        replica.endTurn()
+        #expect(replica.sentPrePrepares.map(Self.content) == [["2#1"], ["2#2"]])
+        replica.time += Self.patience
+        replica.receive(keys.request(2, number: 3))
+        replica.endTurn()
+        #expect(replica.sentPrePrepares.map(Self.content).last == ["1#1", "2#3"], "the first of them is due")
+        replica.time += Self.patience / 4
+        replica.receive(keys.request(2, number: 4))
+        replica.endTurn()
+        #expect(replica.sentPrePrepares.map(Self.content).last == ["2#4"], "and the next waits as long")
+        // When nothing short is under way, nobody gains by their waiting.
+        for prePrepare in replica.sentPrePrepares { replica.agree(on: prePrepare) }
+        replica.endTurn()
+        #expect(replica.sentPrePrepares.map(Self.content).last == ["1#2", "1#3"])
+    }
+
+    @Test func `a long request counts as many, and has its turn when another client has had as many`() {
+        let keys = Keys(clients: 3)
+        let replica = Self.primary(keys) { $0.logWindow = 64 }
+        Self.open(replica)
+        replica.receive(keys.request(1, number: 1, [Self.long]))
+        var turns = 0
+        while !replica.sentPrePrepares.contains(where: { Self.content($0).contains("1#1") }), turns < 100 {
+            turns += 1
+            // The other one asks half as often.
+            replica.receive(keys.request(2, number: UInt64(turns)))
+            if turns.isMultiple(of: 2) { replica.receive(keys.request(3, number: UInt64(turns / 2))) }
+            replica.endTurn()
+            // One batch is always under way.
+            for prePrepare in replica.sentPrePrepares.dropLast().suffix(1) { replica.agree(on: prePrepare) }
+        }
+        #expect(turns == 9, "64 KiB are 8 turns after the first")
+    }
+
+    @Test func `while a long request that is due does not fit no short one is preferred to it`() {
+        let keys = Keys(clients: 4)
+        let replica = Self.primary(keys) { $0.batchBytes = 100 << 10 }
+        Self.open(replica)
+        for client: UInt32 in 1...3 { replica.receive(keys.request(client, number: 1, [Self.long])) }
+        replica.receive(keys.request(4, number: 1))
+        replica.endTurn()
+        replica.time += Self.patience
+        replica.receive(keys.request(4, number: 2))
+        replica.endTurn()
+        #expect(replica.sentPrePrepares.map(Self.content) == [["4#1"], ["1#1"], ["2#1"], ["3#1", "4#2"]])
+    }
+
     @Test func `a client's waiting bytes are bounded, but its next request is always taken`() {
         let keys = Keys(clients: 2)
-        let replica = Self.primary(keys) { $0.clientPendingBytes = MessageLimits.requestBytes }
+        let replica = Self.primary(keys) {
+            $0.clientPendingBytes = MessageLimits.requestBytes
+            $0.longRequestBytes = .max
+        }
         Self.open(replica)
         let half = String(repeating: "h", count: MessageLimits.requestBytes / 2 - 200)
         replica.receive(keys.request(1, number: 2, [half]))
@@ -163,6 +230,7 @@ struct BatchingTests {
             { $0.batchBytes = 0 }, { $0.batchBytes = 2 << 20 + 1 }, { $0.batchBytes = .max },
             { $0.clientWindow = 0 }, { $0.clientWindow = 65 },
             { $0.clientPendingBytes = MessageLimits.requestBytes - 1 }, { $0.stallNanoseconds = 0 },
+            { $0.longRequestBytes = 0 }, { $0.longRequestBytesPerSecond = 1 }, { $0.pastBatches = -1 },
             { $0.longestStallNanoseconds = 1 }, { $0.catchUpBatches = 0 },
         ]
         for (place, change) in wrong.enumerated() {
@@ -181,7 +249,10 @@ struct BatchingTests {
         replica.receive(keys.request(2, number: 1, [String(repeating: "x", count: 1 << 20 - 1_000)]))
         replica.receive(keys.request(3, number: 1, [operation]))
         replica.endTurn()
-        #expect(replica.sentPrePrepares.map(Self.content) == [["1#1", "2#1"], ["3#1"]])
+        #expect(
+            replica.sentPrePrepares.map(Self.content) == [["2#1", "1#1"], ["3#1"]],
+            "the shorter one is due first"
+        )
         for prePrepare in replica.sentPrePrepares {
             let bytes = prePrepare.encoded
             guard case .prePrepare(let decoded) = try PeerMessage(decoding: bytes, in: 0..<bytes.count) else {

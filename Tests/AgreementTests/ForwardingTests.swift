@@ -105,4 +105,27 @@ struct ForwardingTests {
         #expect(cluster.client(1).results == [1: "1:a"])
         #expect(cluster[0].batches.count == batches, "nothing was ordered again")
     }
+
+    @Test(arguments: [ProtocolSwitches.pbft, .aardvark])
+    func `a long request that only backups have is handed to the primary once, when it should have proposed it`(
+        switches: ProtocolSwitches
+    ) {
+        let keys = Keys(switches: switches)
+        let backup = TestReplica(1, keys: keys, limits: .large)
+        backup.agree(on: .proposal(1, [keys.opening(1)]))
+        backup.outbox = []
+        let request = keys.request(1, number: 1, [String(repeating: "l", count: 256 << 10)])
+        backup.receive(request)
+        backup.receive(request)
+        backup.endTurn()
+        #expect(backup.sentForwards.count == 0)
+        let end = backup.time + 700_000_000
+        while let due = backup.deadline?.nanoseconds, due <= end {
+            backup.time = max(due, backup.time)
+            backup.passTime()
+            backup.endTurn()
+            if backup.sentForwards.count > 0 { break }
+        }
+        #expect(backup.sentForwards.count == 1)
+    }
 }

@@ -123,10 +123,10 @@ struct ThroughputTests {
     @Test func `queues apart bound what the flood of a client costs the others`() throws {
         var trial = Self.trial(percent: 20, steps: 15_000)
         let flood = Self.client(ClientFlood(bytes: 48 << 10))
-        // Backups have no other client's requests to serve, so that the flood has the part of all clients there.
-        Self.expect(try Self.kept(flood, of: trial), in: 50...200)
+        // Backups do not forward what is long as long as the primary may be serving others, so that its peers' queues stay free of it.
+        Self.expect(try Self.kept(flood, of: trial), in: 80...200)
         trial.processor.isolatedQueues = false
-        Self.expect(try Self.kept(flood, of: trial), in: 0...50)
+        Self.expect(try Self.kept(flood, of: trial), in: 0...65)
     }
 
     @Test func `a view change between correct replicas costs less than 10 ms, and no client asks again`() throws {

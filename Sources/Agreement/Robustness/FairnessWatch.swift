@@ -11,6 +11,8 @@ struct FairnessWatch: Sendable {
         let request: WatchedRequest
         /// When the request was forwarded, and when it was again.
         let since: Instant
+        /// For how long a primary may let it wait for others: as if it were forwarded so much later.
+        let patience: UInt64
         var repeatedAt: Instant?
         var noted: SequenceNumber?
     }
@@ -61,10 +63,14 @@ struct FairnessWatch: Sendable {
     /// The most that ``listed`` can be while so many are watched at most.
     static func mostListed(_ watched: Int) -> Int { 4 * (2 * watched + 65) }
 
-    /// A request was forwarded to the primary.
-    mutating func watch(_ request: WatchedRequest, now: Instant) {
+    /// A request was forwarded to the primary, which may let it wait for so many nanoseconds for others.
+    mutating func watch(_ request: WatchedRequest, patience: UInt64 = 0, now: Instant) {
         guard watched[request.client]?.request != request else { return }
-        watched[request.client] = Watched(request: request, since: now)
+        watched[request.client] = Watched(
+            request: request,
+            since: now.advanced(byNanoseconds: patience),
+            patience: patience
+        )
         unnoted.append(request)
         unrepeated.append(request)
         tidy()
@@ -92,10 +98,10 @@ struct FairnessWatch: Sendable {
 
     /// Everything that is watched counts as forwarded only now.
     mutating func restart(now: Instant) {
-        let requests = watched.values.map(\.request).sorted { $0.client < $1.client }
+        let entries = watched.values.sorted { $0.request.client < $1.request.client }
         clear()
-        for request in requests {
-            watch(request, now: now)
+        for entry in entries {
+            watch(entry.request, patience: entry.patience, now: now)
         }
     }
 

@@ -293,10 +293,15 @@ struct PrimaryMonitor: Sendable {
     // MARK: Requests
 
     /// This replica forwarded a client's next executable request, which is in no PRE-PREPARE of this view.
-    mutating func forwarded(_ request: WatchedRequest, now: Instant) {
+    ///
+    /// - Parameters:
+    ///   - request: The request.
+    ///   - patience: For how long a primary may let it wait for others, in nanoseconds.
+    ///   - now: The time.
+    mutating func forwarded(_ request: WatchedRequest, patience: UInt64 = 0, now: Instant) {
         let time = tick(now)
         guard isActive, !isPrimary else { return }
-        fairness.watch(request, now: time)
+        fairness.watch(request, patience: patience, now: time)
         update(time)
     }
 

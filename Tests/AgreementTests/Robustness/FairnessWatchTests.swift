@@ -30,6 +30,26 @@ struct FairnessWatchTests {
         #expect(unfair == Self.name(1, 1))
     }
 
+    @Test func `a long request is watched from the time on until which a primary may let it wait`() {
+        var watch = FairnessWatch(pipelineDepth: 1)
+        watch.watch(Self.name(1, 1), patience: 50, now: Self.at(0))
+        watch.watch(Self.name(2, 1), now: Self.at(10))
+        // One behind it waits at the most as long as that one may.
+        #expect(watch.nextToNote() == Self.at(50))
+        watch.note(SequenceNumber(10), forwardedUntil: Self.at(49))
+        for sequence: UInt64 in 12...20 {
+            let verdict = watch.ordered([Self.name(3, sequence)], at: SequenceNumber(sequence))
+            #expect(verdict == nil)
+        }
+        watch.note(SequenceNumber(20), forwardedUntil: Self.at(50))
+        let early = watch.ordered([Self.name(3, 22)], at: SequenceNumber(22))
+        let late = watch.ordered([Self.name(3, 23)], at: SequenceNumber(23))
+        #expect(early == nil && late == Self.name(1, 1))
+        // In the next view it may wait as long again.
+        watch.restart(now: Self.at(1_000))
+        #expect(watch.nextToNote() == Self.at(1_050))
+    }
+
     @Test func `the watch ends when the number is proposed, whoever's request it is, or executed`() {
         for isProposed in [true, false] {
             var watch = FairnessWatch(pipelineDepth: 1)
