@@ -88,7 +88,7 @@ public struct Limits: Hashable, Sendable {
     public var catchUpBatches = 128
     /// How many executed batches below the low water mark are kept for peers that missed them, and how far a replica may be below its own
     /// mark and execute what it missed rather than fetch the state; 0 for none.
-    public var pastBatches = 16_384
+    public var pastBatches = 65_536
     /// The most bytes of those that are kept.
     public var pastBytes = 32 << 20
     /// How many of them one answer to a CATCH-UP names.

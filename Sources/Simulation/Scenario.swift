@@ -230,7 +230,7 @@ public struct Scenario: Sendable {
         limits.batchRequests = random.pick([1, 3, 64, 1024]) ?? 64
         limits.clientWindow = random.pick([1, 4, 64]) ?? 64
         limits.catchUpBatches = random.pick([4, 64]) ?? 64
-        limits.pastBatches = random.pick([0, limits.checkpointInterval, 16_384]) ?? 16_384
+        limits.pastBatches = random.pick([0, limits.checkpointInterval, 65_536]) ?? 65_536
         limits.pastBytes = random.pick([4 << 10, 32 << 20]) ?? 32 << 20
         limits.pastBatchesPerAnswer = random.pick([3, 1_024]) ?? 1_024
         limits.viewChangeNanoseconds = UInt64(random.within(100...1_000)) * 1_000_000
