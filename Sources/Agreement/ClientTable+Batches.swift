@@ -58,9 +58,9 @@ extension Limits {
     /// For how long a request may wait at a primary that serves others meanwhile, in nanoseconds: 0 unless it is long, and never so long
     /// that a backup suspects the primary for it.
     func patience(with request: Request) -> UInt64 {
-        let bytes = request.bytes.count
-        guard bytes > longRequestBytes else { return 0 }
-        return min(UInt64(bytes) * 1_000_000_000 / UInt64(longRequestBytesPerSecond), viewChangeNanoseconds / 2)
+        guard turns(of: request) > 0 else { return 0 }
+        let bytes = UInt64(request.bytes.count)
+        return min(bytes * 1_000_000_000 / UInt64(longRequestBytesPerSecond), viewChangeNanoseconds / 2)
     }
 }
 

@@ -307,6 +307,7 @@ struct ConnectionTests {
         let told = NIODeadline.now()
         while client.refusals.count < 3 {
             most = max(most, dialer.attempts)
+            // Nothing tells that an attempt begins; how long this takes does not matter, since all last a second.
             try await Task.sleep(for: .milliseconds(1))
         }
         #expect(most == Dialer.mostAttempts)

@@ -97,12 +97,13 @@ package struct AttackPlan: Sendable {
         try FileAccess.createDirectory(output, mode: 0o755)
         let startedAt = Date.now.ISO8601Format()
         let machine = Self.machine
+        let commit = CheckedOutCommit.of(programs)
         let planned = profiles.reduce(0) { $0 + repeats * variants(under: $1).count }
         let results = { (runs: [AttackResults.Run], stopped: String?) in
             AttackResults(
                 startedAt: startedAt,
                 machine: machine,
-                commit: CheckedOutCommit.of(programs),
+                commit: commit,
                 command: command,
                 settings: settings(size, machines.record),
                 profiles: profiles.map {
