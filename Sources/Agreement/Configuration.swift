@@ -88,11 +88,11 @@ public struct Limits: Hashable, Sendable {
     public var catchUpBatches = 128
     /// How many executed batches below the low water mark are kept for peers that missed them, and how far a replica may be below its own
     /// mark and execute what it missed rather than fetch the state; 0 for none.
-    public var pastBatches = 65_536
+    public var pastBatches = 131_072
     /// The most bytes of those that are kept.
-    public var pastBytes = 32 << 20
+    public var pastBytes = 64 << 20
     /// How many of them one answer to a CATCH-UP names.
-    public var pastBatchesPerAnswer = 1024
+    public var pastBatchesPerAnswer = 4096
     /// How long requests that a proposal names may take to come from their clients, before the primary is asked for them.
     public var requestFetchNanoseconds: UInt64 = 2_000_000
     /// The most bytes of batches that one answer to a CATCH-UP has, and the most bytes that are sent in answer to one peer's FETCHes within
@@ -151,8 +151,8 @@ public struct Limits: Hashable, Sendable {
         if waitingReads < 0 || waitingReadBytes < 0 { return "the bounds on waiting reads must not be negative" }
         if answerBytes < 1 { return "a peer's question must be answered" }
         if catchUpBatches < 1 { return "an answer to a CATCH-UP must cover at least 1 batch" }
-        if pastBatches < 0 || pastBatches > 1 << 16 || pastBytes < 0 || pastBatchesPerAnswer < 0 {
-            return "0 to 65536 past batches must be kept, and no negative number of their bytes"
+        if pastBatches < 0 || pastBatches > 1 << 18 || pastBytes < 0 || pastBatchesPerAnswer < 0 {
+            return "0 to 262144 past batches must be kept, and no negative number of their bytes"
         }
         return resending.problem ?? monitoring.problem
     }

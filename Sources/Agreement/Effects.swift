@@ -287,6 +287,10 @@ public enum ViewChangeReason: String, Hashable, Sendable, CaseIterable {
     case wrongNewView = "wrong_new_view"
     /// f + 1 others have left it.
     case joined
+    /// Its primary is this replica, and lacks the state to lead it.
+    case behind
+    /// Its primary has left it.
+    case abdicated
 }
 
 /// What a replica did that no correct one does, as far as this replica alone can tell.

@@ -1,11 +1,18 @@
 import Cryptography
+import Invariants
 import Messages
 
 /// Batches up to the low water mark: a peer that missed a moment executes these, which takes less of everybody's time than a state transfer
 /// to a target that moves on with each checkpoint.
 struct PastBatches: Sendable {
+    /// One as it is sent to a peer that asks for it: that takes a quarter of the memory of its requests one by one.
+    private struct Entry: Sendable {
+        let digest: Digest
+        let encoded: [UInt8]
+    }
+
     /// Without gaps, in order.
-    private var batches: [(batch: Batch, bytes: Int)] = []
+    private var batches: [Entry] = []
     /// How many of the first ones are no longer kept.
     private var dropped = 0
     /// The last one.
@@ -20,15 +27,16 @@ struct PastBatches: Sendable {
         var next = log.low.next
         while next <= sequence, log.contains(next), let batch = log[next].committed {
             if next != last.next { forget() }
-            let size = batch.encodedByteCount
-            batches.append((batch, size))
-            bytes += size
+            // A null batch is known by its digest.
+            let encoded = batch.digest == .zero ? [] : BatchBody(sequence: next, batch: batch).encoded
+            batches.append(Entry(digest: batch.digest, encoded: encoded))
+            bytes += encoded.count
             last = next
             next = next.next
         }
         while batches.count - dropped > limits.pastBatches || bytes > limits.pastBytes {
-            bytes -= batches[dropped].bytes
-            batches[dropped] = (.null, 0)
+            bytes -= batches[dropped].encoded.count
+            batches[dropped] = Entry(digest: .zero, encoded: [])
             dropped += 1
         }
         // Moved together rarely, so that it costs little for each.
@@ -49,15 +57,19 @@ struct PastBatches: Sendable {
         guard sequence < last, sequence.next.rawValue >= first else { return [] }
         let index = dropped + Int(sequence.next.rawValue - first)
         return batches[index...].prefix(count).enumerated().map { offset, entry in
-            Committed(SequenceNumber(sequence.next.rawValue + UInt64(offset)), entry.batch.digest)
+            Committed(SequenceNumber(sequence.next.rawValue + UInt64(offset)), entry.digest)
         }
     }
 
     /// A batch by its number and its digest.
     func batch(_ sequence: SequenceNumber, _ digest: Digest) -> Batch? {
         guard sequence <= last, sequence.rawValue >= first else { return nil }
-        let batch = batches[dropped + Int(sequence.rawValue - first)].batch
-        return batch.digest == digest ? batch : nil
+        let entry = batches[dropped + Int(sequence.rawValue - first)]
+        guard entry.digest == digest, !entry.encoded.isEmpty else { return nil }
+        guard let message = try? PeerMessage(decoding: entry.encoded, in: entry.encoded.indices),
+            case .batch(let body) = message
+        else { invariantViolated("a batch that cannot be read again") }
+        return body.batch
     }
 
     /// Adds what is held to a footprint.
@@ -81,15 +93,51 @@ struct MissedBatches: Sendable {
     var asksAll = false
     /// When peers are asked for more; nil for now.
     var nextQuestion: Instant?
-    /// What was executed when they were asked last, and how often nothing more was executed by the next time.
-    var executed: SequenceNumber?
-    var questionsInVain = 0
-    var questions = 0
+    /// What was executed when they were asked last, and how often nothing more was executed by the next time, or not all that should have
+    /// been.
+    private var executed: SequenceNumber?
+    private(set) var questionsInVain = 0
+    private var questionsShort = 0
+
+    /// Up to which number contents are asked for until peers are asked again.
+    private(set) var paced = SequenceNumber.zero
+    /// How many of the missed batches are executed from one question to the next, and the low water mark at the last one.
+    private var share: UInt64 = 0
+    private var low: SequenceNumber?
+    /// How often in turn the mark has not moved from one question to the next.
+    private var questionsAtRest = 0
 
     /// After how many questions in vain the state is fetched.
-    static let mostQuestionsInVain = 5
-    /// After how many questions altogether: the others are too fast, or answer too little at a time.
-    static let mostQuestions = 64
+    private static let mostQuestionsInVain = 5
+    /// After how many that brought too little: the others are too fast, or answer too little at a time.
+    private static let mostQuestionsShort = 64
+    /// In how many questions' time it is all made up for: what is missing is a fault that the others can bear, but where they share this
+    /// replica's processors or network they cannot bear that it is made up for as fast as it can be.
+    private static let questionsForAll: UInt64 = 160
+    /// After how many questions the others count as not moving on: they may take several for a checkpoint interval.
+    private static let restfulQuestions = 5
+
+    /// Peers are about to be asked again.
+    ///
+    /// - Returns: false when this leads nowhere.
+    mutating func goesOn(executed now: SequenceNumber, isExecuting: Bool, upTo last: SequenceNumber) -> Bool {
+        questionsInVain = executed == now && !isExecuting ? questionsInVain + 1 : 0
+        if executed != nil, now < min(paced, last) { questionsShort += 1 }
+        executed = now
+        return questionsInVain < Self.mostQuestionsInVain && questionsShort <= Self.mostQuestionsShort
+    }
+
+    /// Peers are asked: so many batches of what is missing, and as many as have been added to it meanwhile, are fetched until they are
+    /// asked again; all, when it is little, or when the others have not moved on, as with little load, or when they wait for this replica.
+    mutating func pace(after executed: SequenceNumber, upTo last: SequenceNumber, logWindow: UInt64) {
+        let behind = last.rawValue - executed.rawValue
+        share = max(share, logWindow / 2, behind / Self.questionsForAll)
+        let added = last.rawValue - (low ?? last).rawValue
+        questionsAtRest = low == last ? questionsAtRest + 1 : 0
+        low = last
+        let isAll = behind <= 4 * logWindow || questionsAtRest >= Self.restfulQuestions
+        paced = SequenceNumber(executed.rawValue + (isAll ? behind : share + added))
+    }
 
     /// Keeps a committed batch that the log is about to forget.
     mutating func keep(_ batch: Batch, at sequence: SequenceNumber) {

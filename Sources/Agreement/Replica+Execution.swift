@@ -142,7 +142,8 @@ extension Replica {
         at done: BatchUnderExecution,
         into effects: inout [Effect]
     ) {
-        guard !requests.isEmpty else { return }
+        // 2f + 1 have answered what a stable checkpoint contains; a client that still asks gets it from the reply cache.
+        guard !requests.isEmpty, done.execution.sequence > log.low else { return }
         var replies: [AddressedReply] = []
         replies.reserveCapacity(requests.count)
         for (request, payload) in zip(requests, payloads) {

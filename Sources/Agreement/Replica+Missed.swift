@@ -74,7 +74,8 @@ extension Replica {
 
     /// Asks for the content of the next batches.
     private mutating func fetchMissed(into effects: inout [Effect]) {
-        for question in missed.questions(after: executed, upTo: min(furthestMissed, log.low), weakQuorum: weakQuorum) {
+        let last = min(furthestMissed, missed.paced, log.low)
+        for question in missed.questions(after: executed, upTo: last, weakQuorum: weakQuorum) {
             let holders = configuration.size.members.filter { question.holders.contains($0) }
             // Each has its share of the questions.
             let holder = holders[Int(question.sequence.rawValue % UInt64(holders.count))]
@@ -99,19 +100,17 @@ extension Replica {
             return
         }
         if let due = missed.nextQuestion, now.monotonic < due { return }
-        let isInVain = missed.executed == executed && executing == nil
-        missed.questionsInVain = isInVain ? missed.questionsInVain + 1 : 0
-        missed.executed = executed
-        missed.questions += 1
-        let isTooLong =
-            missed.questionsInVain >= MissedBatches.mostQuestionsInVain
-            || missed.questions > MissedBatches.mostQuestions
-        if isTooLong, let root = checkpoints.certificate.first?.root {
+        let goesOn = missed.goesOn(executed: executed, isExecuting: executing != nil, upTo: log.low)
+        if !goesOn, let root = checkpoints.certificate.first?.root {
             return fetchState(log.low, root: root, into: &effects)
         }
         if missed.questionsInVain > 1 { fetchMissedFromAll(into: &effects) }
         missed.nextQuestion = now.monotonic.advanced(byNanoseconds: 2 * configuration.limits.catchUpNanoseconds)
-        if !missed.isKnown(after: executed, upTo: log.low, weakQuorum: weakQuorum) { ask(.others, into: &effects) }
+        missed.pace(after: executed, upTo: log.low, logWindow: UInt64(configuration.limits.logWindow))
+        if !missed.isKnown(after: executed, upTo: min(log.low, missed.paced), weakQuorum: weakQuorum) {
+            ask(.others, into: &effects)
+        }
+        fetchMissed(into: &effects)
     }
 
     /// When ``pursueMissed(now:into:)`` asks again; nil for never.

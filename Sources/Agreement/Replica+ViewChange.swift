@@ -31,6 +31,7 @@ extension Replica {
         viewChangeResendNanoseconds = configuration.limits.stallNanoseconds
         viewChangeResend = now.monotonic.advanced(byNanoseconds: viewChangeResendNanoseconds)
         onViewChangeCounted(now: now, into: &effects)
+        followPrimary(now: now, into: &effects)
     }
 
     /// What this replica says of itself when it leaves for ``view``. It is made once: a second one, with a later h, would contradict it.
@@ -112,9 +113,20 @@ extension Replica {
         if isUseful(value) {
             viewChanges[value.replica.index] = value
             joinOthers(now: now, into: &effects)
+            followPrimary(now: now, into: &effects)
             onViewChangeCounted(now: now, into: &effects)
         }
         for newView in completed { begin(newView, now: now, into: &effects) }
+    }
+
+    /// A primary that leaves its own view ends it: nobody need wait until it is found out. A faulty one only gives away its time. It may have
+    /// told this replica alone, which would then be of no use in the old view nor in the new one, so the others are told.
+    private mutating func followPrimary(now: ClockReading, into effects: inout [Effect]) {
+        guard learning == nil, primary != configuration.replica, let change = viewChanges[primary.index],
+            change.view > view
+        else { return }
+        effects.append(.send(.viewChange(Unverified(change)), to: .others, after: .start))
+        leaveView(for: View(view.rawValue + 1), because: .abdicated, now: now, into: &effects)
     }
 
     /// f + 1 replicas want higher views, so a correct one does: join the smallest of them at once (PBFT section 4.5.2).
@@ -135,10 +147,14 @@ extension Replica {
         // One that has gone on to a later view waits with the others for a change: were it not counted, they might wait for ever.
         let waiting = viewChanges.count { ($0?.view).map { $0 >= view } ?? false }
         if newViewDeadline == nil, waiting >= configuration.size.quorum {
-            newViewDeadline = now.monotonic.advanced(byNanoseconds: viewTimeout)
+            newViewDeadline = now.monotonic.advanced(byNanoseconds: newViewTimeout)
         }
         let members = current
         guard primary == configuration.replica, let choice = decide(members) else { return }
+        if lacksState(of: choice.start), abdicatedAt != executed {
+            abdicatedAt = executed
+            return leaveView(for: View(view.rawValue + 1), because: .behind, now: now, into: &effects)
+        }
         let newView = NewView(
             view: view,
             members: members.map { NewView.Member($0.replica, $0.digest) },
@@ -148,6 +164,21 @@ extension Replica {
             signer: signer
         )
         enter(InstalledNewView(newView: newView, members: members), now: now, into: &effects)
+    }
+
+    /// Whether what a view starts from is so far off that it would stand still until this replica has it. (Once for what it has executed: were
+    /// all of them behind, no view would ever begin.)
+    private func lacksState(of start: SequenceNumber) -> Bool {
+        stateTarget != nil || start.rawValue > executed.rawValue + UInt64(configuration.limits.logWindow)
+    }
+
+    /// How long the NEW-VIEW may take: T, then 2T for the next view, and so on. A watched primary is not given seconds to be silent here
+    /// either: as its turn comes regularly, one that is gone would cost that each time. (The doubling covers networks that need more.)
+    private var newViewTimeout: UInt64 {
+        let doublings = max(viewChangeDoublings, 1) - 1
+        let longest = configuration.limits.viewChangeNanoseconds << doublings
+        guard let monitor = primaryWatch?.monitor else { return longest }
+        return min(longest, (2 * configuration.limits.monitoring.progressHeartbeats * monitor.heartbeat) << doublings)
     }
 
     /// T, doubled for each view that executed nothing.

@@ -68,6 +68,8 @@ public struct Replica: ~Copyable {
     /// How often a suspicion was given up in a row, and what was executed at the last time.
     var forgivenDoublings: UInt64 = 0
     var executedWhenForgiven = SequenceNumber.zero
+    /// What was executed when this replica last gave a view away because it lacked the state to lead it.
+    var abdicatedAt: SequenceNumber?
     var pings: Pings
     /// The numbers of proposals of which requests are missing here, and when those are asked for.
     var awaiting: [SequenceNumber] = []

@@ -230,9 +230,9 @@ public struct Scenario: Sendable {
         limits.batchRequests = random.pick([1, 3, 64, 1024]) ?? 64
         limits.clientWindow = random.pick([1, 4, 64]) ?? 64
         limits.catchUpBatches = random.pick([4, 64]) ?? 64
-        limits.pastBatches = random.pick([0, limits.checkpointInterval, 65_536]) ?? 65_536
-        limits.pastBytes = random.pick([4 << 10, 32 << 20]) ?? 32 << 20
-        limits.pastBatchesPerAnswer = random.pick([3, 1_024]) ?? 1_024
+        limits.pastBatches = random.pick([0, limits.checkpointInterval, 131_072]) ?? 131_072
+        limits.pastBytes = random.pick([4 << 10, 64 << 20]) ?? 64 << 20
+        limits.pastBatchesPerAnswer = random.pick([3, 4_096]) ?? 4_096
         limits.viewChangeNanoseconds = UInt64(random.within(100...1_000)) * 1_000_000
         limits.digestsPerNumber = random.pick([1, 2, 4]) ?? 4
         limits.stallNanoseconds = UInt64(random.within(30...300)) * 1_000_000

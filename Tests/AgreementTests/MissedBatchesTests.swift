@@ -60,6 +60,25 @@ struct MissedBatchesTests {
         #expect(cluster[3].stateWanted == nil)
     }
 
+    @Test func `what was missed is made up for in time, not at once, while the others go on`() {
+        let cluster = Self.cluster(.pbft, kept: 256)
+        Self.miss(120, cluster)
+        cluster.connect(3)
+        cluster.run((1...4).map { "soon\($0)" }, ticket: 900)
+        var executed = [cluster[3].operations.count]
+        for round in 0..<10 {
+            cluster.run((1...4).map { "more\(round).\($0)" }, ticket: UInt64(1000 + 4 * round))
+            cluster.advance(by: 100_000_000)
+            executed.append(cluster[3].operations.count)
+        }
+        #expect(executed[10] > 40 && executed[10] < 120, "half a window each time, and what was added: \(executed)")
+        #expect(zip(executed, executed.dropFirst()).allSatisfy { $0.1 - $0.0 <= 4 + 16 }, "\(executed)")
+        // Nobody has anything to do: now it may take all there is.
+        cluster.advance(by: 1_000_000_000)
+        #expect(cluster[3].operations == cluster[0].operations)
+        #expect(cluster[3].stateWanted == nil)
+    }
+
     @Test(arguments: [(kept: 8, bytes: 1 << 20), (kept: 0, bytes: 1 << 20), (kept: 64, bytes: 64)])
     func `what nobody has any more is fetched as a state`(bounds: (kept: Int, bytes: Int)) {
         let cluster = Self.cluster(.pbft, kept: bounds.kept, bytes: bounds.bytes)

@@ -18,7 +18,7 @@ extension ClusterFile {
 
         /// How many executed batches below the low water mark are kept for replicas that missed them, 32 MiB at the most; with 0 such a
         /// replica fetches the state.
-        public var pastBatches = 65_536
+        public var pastBatches = 131_072
 
         /// How many requests one client may have outstanding (Aardvark's rule is 1; a window serves gateways).
         public var clientWindow = 64
@@ -76,7 +76,7 @@ extension ClusterFile {
         TuningField(
             name: "pastBatches",
             path: \.pastBatches,
-            range: 0...65_536,
+            range: 0...262_144,
             comment: "older batches kept for replicas that missed them"
         ),
         TuningField(
