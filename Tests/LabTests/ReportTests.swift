@@ -125,6 +125,27 @@ struct ReportTests {
         expectWellFormed(empty)
     }
 
+    @Test func `a chart of many protocols has its legend inside, and the bars below it`() throws {
+        let protocols = ProtocolVariant.allCases.map(\.rawValue)
+        let runs = protocols.map { MadeUpResults.run(.init(protocolName: $0, profile: "big-mac")) }
+        let chart = AttackReport(MadeUpResults.results(runs)).chart
+        var (lowest, highest) = (0.0, Double.infinity)
+        for line in chart.split(separator: "\n") {
+            guard let text = line.firstMatch(of: /<text x="([0-9.]+)" y="([0-9.]+)".*>([^<]*)<\/text>/),
+                let x = Double(text.1), let y = Double(text.2)
+            else { continue }
+            if protocols.contains(String(text.3)) {
+                // No letter of the fonts is wider than 0.6 of their size on average.
+                #expect(x + 0.6 * 13 * Double(text.3.count) <= 860, "\(text.3)")
+                lowest = max(lowest, y)
+            } else if text.3 == "big-mac" {
+                highest = y
+            }
+        }
+        #expect(lowest > 48 && lowest < highest)
+        expectWellFormed(chart)
+    }
+
     /// Every element that is opened is closed, in the right order.
     private func expectWellFormed(_ html: String) {
         let void: Set = ["meta", "!doctype", "br", "rect", "line", "path", "circle", "polyline", "col"]

@@ -6,20 +6,49 @@ struct ChartImage {
     private static let barHeight = 12.0
     private static let barStep = 15.0
     private static let groupGap = 12.0
-    private static let head = 64.0
+    private static let keyStep = 20.0
     private static let (paper, ink, soft) = ("#fcfbf8", "#1d2127", "#5b636e")
 
     private let report: AttackReport
     private let scale: Double
+    /// What the colours and marks mean, and where the bars begin below it.
+    private let keys: [Key]
+    private let head: Double
+
+    /// An entry of the legend; without a protocol the diamond.
+    private struct Key {
+        let x: Double
+        let row: Double
+        let protocolName: String?
+
+        /// In rows that are no wider than the image.
+        static func rows(_ names: [String?]) -> [Key] {
+            var (x, row) = (16.0, 0.0)
+            return names.map { name in
+                // About as wide as the letters of the fonts that are asked for.
+                let width = 44 + 7.2 * Double((name ?? published).count)
+                if x > 16, x + width > ChartImage.width { (x, row) = (16, row + 1) }
+                defer { x += width }
+                return Key(x: x, row: row, protocolName: name)
+            }
+        }
+
+        static let published = "as published"
+    }
 
     init(_ report: AttackReport) {
         self.report = report
         scale = report.widestShare
+        let isPublished = report.results.summary.cases.contains {
+            PublishedResults.share(of: $0.protocolName, under: $0.profile) != nil
+        }
+        keys = Key.rows(report.protocols + (isPublished ? [nil] : []))
+        head = 64 + Self.keyStep * (keys.last?.row ?? 0)
     }
 
     var svg: String {
         var shapes: [String] = []
-        var y = Self.head
+        var y = head
         for subject in report.subjects {
             let cases = report.cases(of: subject)
             let height = Double(max(cases.count, 1)) * Self.barStep
@@ -30,7 +59,7 @@ struct ChartImage {
         let bottom = y - Self.groupGap + 2
         let whole = place(1)
         let mark = """
-            <line x1="\(whole)" x2="\(whole)" y1="\(n(Self.head - 6))" y2="\(n(bottom))" stroke="\(Self.soft)" \
+            <line x1="\(whole)" x2="\(whole)" y1="\(n(head - 6))" y2="\(n(bottom))" stroke="\(Self.soft)" \
             stroke-dasharray="2 2"/>
             """
         let height = n(bottom + 14)
@@ -53,18 +82,18 @@ struct ChartImage {
     /// The title, and what the colours and marks mean.
     private var heading: String {
         let title = text(16, 26, words, "font-weight=\"600\"")
-        var x = 16.0
-        var keys: [String] = []
-        for name in report.protocols {
-            keys.append("<rect x=\"\(n(x))\" y=\"38\" width=\"18\" height=\"11\" fill=\"\(colour(of: name))\"/>")
-            keys.append(text(x + 24, 48, name))
-            x += 44 + 7.2 * Double(name.count)
+        let shapes = keys.flatMap { key in
+            let y = 38 + Self.keyStep * key.row
+            guard let name = key.protocolName else {
+                return [published(at: key.x + 5, y - 0.5), text(key.x + 16, y + 10, Key.published)]
+            }
+            let colour = colour(of: name)
+            return [
+                "<rect x=\"\(n(key.x))\" y=\"\(n(y))\" width=\"18\" height=\"11\" fill=\"\(colour)\"/>",
+                text(key.x + 24, y + 10, name),
+            ]
         }
-        if report.results.summary.cases.contains(where: { published($0) != nil }) {
-            keys.append(published(at: x + 5, 37.5))
-            keys.append(text(x + 16, 48, "as published"))
-        }
-        return ([title] + keys).joined(separator: "\n")
+        return ([title] + shapes).joined(separator: "\n")
     }
 
     private func bar(_ result: AttackSummary.Case, _ y: Double) -> [String] {
