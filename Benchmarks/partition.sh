@@ -17,6 +17,7 @@ usage: Benchmarks/partition.sh [options]
   --cut SECONDS              how long the partition lasts (30)
   --settle SECONDS           how long to measure before it and after it (10)
   --clients N, --window N    the load (4 clients, 4 outstanding requests each)
+  --share PERCENT            of a processor that each replica has at most, so that none takes another's (as they please)
   --runs N                   how often (3)
   --keep DIR                 keep each run's report and logs there
 Prints for each run: the throughput before; when, after the healing, half a second first had 90 % of it; the least throughput
@@ -24,10 +25,10 @@ of a second from then on; when (asked each second) the isolated replicas had exe
 END
 }
 
-protocol=pbft isolate=3 freeze= durability=power-loss replicas=4 cut=30 settle=10 clients=4 window=4 runs=3 keep=
+protocol=pbft isolate=3 freeze= share= durability=power-loss replicas=4 cut=30 settle=10 clients=4 window=4 runs=3 keep=
 while [ $# -gt 0 ]; do
     case $1 in
-        --protocol | --isolate | --durability | --replicas | --cut | --settle | --clients | --window | --runs | --keep)
+        --protocol | --isolate | --durability | --replicas | --cut | --settle | --clients | --window | --share | --runs | --keep)
             [ $# -ge 2 ] || { usage >&2; exit 64; }
             declare "${1#--}=$2"
             shift 2
@@ -47,17 +48,38 @@ name=aardvark-$$
 directory=$(mktemp -d)
 processes=()
 namespaces=()
+groups=()
 
 clean() {
     trap - EXIT INT TERM
     for process in "${processes[@]}"; do kill -9 "$process" 2>/dev/null || true; done
     { wait; } 2>/dev/null
+    for group in "${groups[@]}"; do rmdir "$group" 2>/dev/null || true; done
     # The veth pairs and the switches go with their namespaces.
     for namespace in "${namespaces[@]}"; do ip netns delete "$namespace" 2>/dev/null || true; done
     rm -rf "$directory"
 }
 trap clean EXIT
 trap 'exit 130' INT TERM
+
+# Makes a control group (of either version) for replica $1, which bounds its time on the processors.
+add_group() {
+    local root=/sys/fs/cgroup/cpu
+    if [ -e /sys/fs/cgroup/cgroup.controllers ]; then
+        root=/sys/fs/cgroup
+        echo +cpu >"$root/cgroup.subtree_control"
+    fi
+    local group=$root/$name-r$1
+    mkdir "$group"
+    groups+=("$group")
+    # In microseconds, of each 10 milliseconds.
+    if [ -e "$group/cpu.max" ]; then
+        echo "$((share * 100)) 10000" >"$group/cpu.max"
+    else
+        echo 10000 >"$group/cpu.cfs_period_us"
+        echo "$((share * 100))" >"$group/cpu.cfs_quota_us"
+    fi
+}
 
 in_namespace() { ip netns exec "$name-$1" "${@:2}"; }
 
@@ -139,6 +161,7 @@ run() {
         ip netns exec "$name-r$replica" "$program" replica --cluster "$directory/cluster.yaml" --id "$replica" "${create[@]}" \
             >"$directory/r$replica.log" 2>&1 &
         processes+=($!)
+        if [ -n "$share" ]; then echo "$!" >"${groups[replica]}/cgroup.procs"; fi
     done
     wait_until_whole
     ip netns exec "$name-clients" "$program" bench --cluster "$directory/cluster.yaml" --workload audit --json --interval 0.1 \
@@ -215,5 +238,8 @@ report() {
 }
 
 build_network
+if [ -n "$share" ]; then
+    for ((replica = 0; replica < replicas; replica++)); do add_group "$replica"; done
+fi
 echo "$protocol, $durability, $replicas replicas, $isolate $([ -n "$freeze" ] && echo frozen || echo cut off) for $cut s, $clients clients with $window requests each"
 for ((round = 1; round <= runs; round++)); do run; done
