@@ -142,8 +142,10 @@ extension Replica {
         at done: BatchUnderExecution,
         into effects: inout [Effect]
     ) {
-        // 2f + 1 have answered what a stable checkpoint contains; a client that still asks gets it from the reply cache.
-        guard !requests.isEmpty, done.execution.sequence > log.low else { return }
+        // What is a whole window below the mark was answered by 2f + 1 long ago; a client that still asks gets it from the reply cache. What
+        // is just below it may need this replica: it can be the one that was to send the result whole, or the 2f + 1st that speaks at all.
+        let window = UInt64(configuration.limits.logWindow)
+        guard !requests.isEmpty, done.execution.sequence.rawValue + window > log.low.rawValue else { return }
         var replies: [AddressedReply] = []
         replies.reserveCapacity(requests.count)
         for (request, payload) in zip(requests, payloads) {

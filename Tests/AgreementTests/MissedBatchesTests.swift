@@ -46,6 +46,22 @@ struct MissedBatchesTests {
         #expect(cluster[3].operations == cluster[0].operations)
     }
 
+    @Test func `what is just below the low water mark is answered, what is far below it is not`() {
+        let cluster = Self.cluster(.pbft, kept: 64)
+        Self.miss(20, cluster)
+        var answered: Set<UInt64> = []
+        cluster.filter = { link, body in
+            if link.from == .replica(3), case .reply(let reply) = body { answered.insert(reply.sequence.rawValue) }
+            return .deliver
+        }
+        cluster.connect(3)
+        cluster.advance(by: Self.stall)
+        #expect(cluster[3].operations == cluster[0].operations)
+        #expect(cluster[3].stable.rawValue == 20)
+        #expect(answered.contains(20) && answered.contains(13))
+        #expect(answered.allSatisfy { $0 > 20 - 8 }, "\(answered.sorted())")
+    }
+
     @Test func `what was missed while the others go on is executed too`() {
         let cluster = Self.cluster(.pbft, kept: 64)
         Self.miss(30, cluster)
