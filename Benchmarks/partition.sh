@@ -173,12 +173,12 @@ run() {
     cut_off
     sleep "$cut"
     heal
-    local healed level=- target least
+    local healed level=- target every
     healed=$(now)
     target=$(executed | sort -n | tail -1)
     for ((try = 0; try < settle + 10; try++)); do
-        least=$(executed | sort -n | head -1)
-        if [ "$(executed | wc -l)" = "$replicas" ] && [ "${least:-0}" -ge "$target" ]; then
+        mapfile -t every < <(executed | sort -n)
+        if [ "${#every[@]}" = "$replicas" ] && [ "${every[0]}" -ge "$target" ]; then
             level=$(awk -v healed="$healed" -v now="$(now)" 'BEGIN { printf "%.1f", now - healed }')
             break
         fi

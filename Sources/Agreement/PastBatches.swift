@@ -5,7 +5,7 @@ import Messages
 /// Batches up to the low water mark: a peer that missed a moment executes these, which takes less of everybody's time than a state transfer
 /// to a target that moves on with each checkpoint.
 struct PastBatches: Sendable {
-    /// One as it is sent to a peer that asks for it: that takes a quarter of the memory of its requests one by one.
+    /// One as it is sent to a peer that asks for it: that takes less memory than its requests one by one, and as much as is counted.
     private struct Entry: Sendable {
         let digest: Digest
         let encoded: [UInt8]
@@ -122,7 +122,7 @@ struct MissedBatches: Sendable {
     /// - Returns: false when this leads nowhere.
     mutating func goesOn(executed now: SequenceNumber, isExecuting: Bool, upTo last: SequenceNumber) -> Bool {
         questionsInVain = executed == now && !isExecuting ? questionsInVain + 1 : 0
-        if executed != nil, now < min(paced, last) { questionsShort += 1 }
+        if now < min(paced, last) { questionsShort += 1 }
         executed = now
         return questionsInVain < Self.mostQuestionsInVain && questionsShort <= Self.mostQuestionsShort
     }

@@ -16,7 +16,7 @@ extension ClusterFile {
         /// L: how far the high water mark is above the low one, in batches; a multiple of K (PBFT section 4.3).
         public var window = 256
 
-        /// How many executed batches below the low water mark are kept for replicas that missed them, 32 MiB at the most; with 0 such a
+        /// How many executed batches below the low water mark are kept for replicas that missed them, 64 MiB at the most; with 0 such a
         /// replica fetches the state.
         public var pastBatches = 131_072
 

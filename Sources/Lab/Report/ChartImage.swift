@@ -39,9 +39,7 @@ struct ChartImage {
     init(_ report: AttackReport) {
         self.report = report
         scale = report.widestShare
-        let isPublished = report.results.summary.cases.contains {
-            PublishedResults.share(of: $0.protocolName, under: $0.profile) != nil
-        }
+        let isPublished = report.results.summary.cases.contains { Self.published($0) != nil }
         keys = Key.rows(report.protocols + (isPublished ? [nil] : []))
         head = 64 + Self.keyStep * (keys.last?.row ?? 0)
     }
@@ -111,14 +109,14 @@ struct ChartImage {
                 )
             }
         }
-        if let share = published(result) {
+        if let share = Self.published(result) {
             shapes.append(published(at: Self.bars.start + share / scale * (Self.bars.end - Self.bars.start), y))
         }
         let value = result.ratio.map { Figures.spread($0, Figures.percent) } ?? "not measured"
         return shapes + [text(Self.bars.end + 12, y + Self.barHeight - 1.5, value, "font-size=\"12\"")]
     }
 
-    private func published(_ result: AttackSummary.Case) -> Double? {
+    private static func published(_ result: AttackSummary.Case) -> Double? {
         PublishedResults.share(of: result.protocolName, under: result.profile)
     }
 
