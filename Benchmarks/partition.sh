@@ -17,7 +17,7 @@ usage: Benchmarks/partition.sh [options]
   --cut SECONDS              how long the partition lasts (30)
   --settle SECONDS           how long to measure before it and after it (10)
   --clients N, --window N    the load (4 clients, 4 outstanding requests each)
-  --share PERCENT            of a processor that each replica has at most, so that none takes another's (as they please)
+  --share PERCENT            of a processor (10 or more) that each replica has at most, so that none takes another's (as they please)
   --runs N                   how often (3)
   --keep DIR                 keep each run's report and logs there
 Prints for each run: the throughput before; when, after the healing, half a second first had 90 % of it; the least throughput
@@ -38,6 +38,9 @@ while [ $# -gt 0 ]; do
         *) usage >&2; exit 64 ;;
     esac
 done
+
+# The kernel takes no less than a millisecond of 10.
+[[ -z $share || $share =~ ^[1-9][0-9]{1,3}$ ]] || { echo "partition.sh: --share wants whole percent of a processor, from 10, not $share" >&2; exit 64; }
 
 program=${AARDVARK:-$(dirname "$0")/../.build/release/aardvark}
 [ -x "$program" ] || { echo "partition.sh: $program is not there; make build" >&2; exit 66; }
